@@ -1,0 +1,105 @@
+"""What can be measured of a live stack. Each function gives its numbers by name, with the unit in the name."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from components.errors import CygnetError
+from components.sources import cgroups
+from components.sources.names import Label
+from operations.stack import Stack
+from tests.journeys.browser import browser
+from tests.journeys.person import Person
+from tests.live.stack import LiveStack
+from tests.live.visitor import Visitor
+
+Numbers = Mapping[str, float]
+
+SEATS = 10
+
+
+def sign_in(stack: LiveStack, repetitions: int) -> Numbers:
+    """From the click on the sign-in button, with no session running, until JupyterLab can be used in the browser."""
+    name = _person(stack)
+    took = []
+    with tempfile.TemporaryDirectory() as home, browser(stack.ca_file, Path(home) / "home", stack.url) as opened:
+        for _ in range(repetitions):
+            Visitor(stack, name).stop()
+            person = Person(opened, stack.url, name, stack.accounts[name])
+            person.fill_in()
+            began = time.monotonic()
+            person.submit()
+            person.wait_for_lab()
+            took.append(time.monotonic() - began)
+            person.close()
+    Visitor(stack, name).stop()
+    return _summary(took)
+
+
+def ten_starts(stack: LiveStack, repetitions: int) -> Numbers:
+    """From ten users' sign-ins at the same moment until the last one's session answers."""
+    names = [name for name in stack.accounts if name.startswith("seat-")][:SEATS]
+    if len(names) < SEATS:
+        raise CygnetError(f"stack {stack.name} has {len(names)} seats; set 'seats: {SEATS}' under cygnet:auth")
+    took = []
+    with ThreadPoolExecutor(SEATS) as pool:
+        for _ in range(repetitions):
+            seats = [Visitor(stack, name) for name in names]
+            began = time.monotonic()
+            list(pool.map(Visitor.start, seats))
+            took.append(time.monotonic() - began)
+            list(pool.map(Visitor.stop, seats))
+    return _summary(took)
+
+
+def memory(stack: LiveStack, _repetitions: int) -> Numbers:
+    """What the processes of all local machines hold, without files that could be read again."""
+    held = {name: _resident_mib(Label(stack.name, name)) for name in stack.machines}
+    return {**{f"{name}_mib": mib for name, mib in held.items()}, "sum_mib": sum(held.values())}
+
+
+def second_up(stack: LiveStack, repetitions: int) -> Numbers:
+    """A `pulumi up` that finds nothing to do."""
+    took = []
+    for _ in range(repetitions):
+        began = time.monotonic()
+        Stack(stack.name).pulumi("up", "--yes", "--skip-preview", "--expect-no-changes", capture=True)
+        took.append(time.monotonic() - began)
+    return _summary(took)
+
+
+MEASURES: Mapping[str, Callable[[LiveStack, int], Numbers]] = {
+    measure.__name__: measure for measure in (sign_in, ten_starts, memory, second_up)
+}
+
+
+def _person(stack: LiveStack) -> str:
+    return next(name for name in stack.accounts if name not in stack.admins)
+
+
+def _summary(seconds: Sequence[float]) -> Numbers:
+    """The median, which one slow run does not change, and how far the others were from it.
+
+    >>> _summary([3.0, 1.0, 2.0])
+    {'median_seconds': 2.0, 'least_seconds': 1.0, 'most_seconds': 3.0}
+    """
+    return {
+        "median_seconds": round(statistics.median(seconds), 2),
+        "least_seconds": round(min(seconds), 2),
+        "most_seconds": round(max(seconds), 2),
+    }
+
+
+def _resident_mib(label: Label) -> float:
+    """The anonymous memory of a machine's processes; shared libraries and cached files are the host's."""
+    kib = 0
+    for process in cgroups.members(label):
+        try:
+            status = Path(f"/proc/{process}/status").read_text().splitlines()
+        except FileNotFoundError:  # it ended just now
+            continue
+        kib += sum(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
+    return round(kib / 1024)

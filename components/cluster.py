@@ -1,0 +1,126 @@
+"""The cluster: Kubernetes on the stack's machines."""
+
+import base64
+from ipaddress import IPv4Network
+from typing import Annotated
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pydantic import Field, model_validator
+
+from components.base import PartConfig
+from components.machines import Machines
+from components.member import Member
+from components.playbook import Playbook
+from components.registry import Registry
+from components.secrets import Token
+
+# What kubeadm starts on the machines, by the names it expects.
+_SYSTEM_IMAGES = (
+    "pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "coredns",
+    "flannel", "kube-network-policies",
+)  # fmt: skip
+
+
+class ClusterConfig(PartConfig):
+    """What a stack says about its cluster, under `cygnet:cluster`."""
+
+    pod_network: Annotated[IPv4Network, Field(description="Addresses of pods; one /24 of it for each machine")] = (
+        IPv4Network("10.244.0.0/16")
+    )
+    service_network: Annotated[IPv4Network, Field(description="Addresses of services inside the cluster")] = (
+        IPv4Network("10.96.0.0/16")
+    )
+
+    @model_validator(mode="after")
+    def _networks_are_apart(self) -> "ClusterConfig":
+        if self.pod_network.overlaps(self.service_network):
+            raise ValueError(
+                f"pod_network {self.pod_network} and service_network {self.service_network} overlap; move one of them"
+            )
+        return self
+
+
+class Cluster(pulumi.ComponentResource):
+    """Kubernetes, made by kubeadm. Stands on machines, which have a shared folder, and a registry.
+
+    Gives `kubeconfig` (secret), `address` and `node` (IPv4 and name of the first control plane machine), and
+    `inside(parent)`, the options of resources that live in it.
+    """
+
+    kubeconfig: pulumi.Output[str]
+    address: pulumi.Output[str]
+    node: pulumi.Output[str]
+    provider: k8s.Provider
+
+    def __init__(
+        self,
+        name: str,
+        config: ClusterConfig,
+        *,
+        machines: Machines,
+        registry: Registry,
+        shared_folder: str,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("cygnet:index:Cluster", name, None, opts)
+        self.config = config
+        self.anchor = machines.anchor
+        inside = pulumi.ResourceOptions(parent=self)
+        at_rest = Token(f"{name}-encryption", opts=inside)
+        images = [registry.image(image) for image in _SYSTEM_IMAGES]
+        playbook = Playbook(
+            name,
+            "cluster.yml",
+            hosts=machines.hosts,
+            private_key=machines.private_key,
+            variables={
+                "cluster_name": pulumi.get_stack(),
+                "cluster_pod_subnet": str(config.pod_network),
+                "cluster_service_subnet": str(config.service_network),
+                "cluster_encryption_key": at_rest.value.apply(_base64),
+                **registry.pull_variables,
+                "cluster_images": pulumi.Output.all(*images),
+                "storage_folder": shared_folder,
+            },
+            opts=inside,
+        )
+        self.address = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
+        self.node = machines.hosts.apply(lambda hosts: str(hosts[0]["name"]))
+        self.machine_network = machines.network
+        self.kubeconfig = pulumi.Output.secret(playbook.results.apply(lambda results: str(results["kubeconfig"])))
+        self.provider = k8s.Provider(
+            name,
+            kubeconfig=self.kubeconfig,
+            # A kubeconfig with fresh credentials is still the same cluster, and must not replace what is in it.
+            cluster_identifier=pulumi.get_stack(),
+            # Changed settings are changed in place; pods that read them at their start carry a digest of them.
+            enable_config_map_mutable=True,
+            enable_secret_mutable=True,
+            opts=inside,
+        )
+        self.members = [
+            Member(machine, self.kubeconfig, opts=self._member_options(resource))
+            for machine, resource in machines.machines.items()
+        ]
+        self.register_outputs({"kubeconfig": self.kubeconfig})
+
+    def inside(self, parent: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Options of a resource that lives in this cluster: it comes after the members, and goes with the machines."""
+        return pulumi.ResourceOptions(
+            parent=parent, provider=self.provider, depends_on=self.members, deleted_with=self.anchor
+        )
+
+    def namespace(self, name: str, *, level: str = "restricted", parent: pulumi.Resource) -> pulumi.Output[str]:
+        """Makes a namespace whose pods must keep to a pod security level; gives its name."""
+        labels = {"pod-security.kubernetes.io/enforce": level}
+        made = k8s.core.v1.Namespace(name, metadata={"name": name, "labels": labels}, opts=self.inside(parent))
+        return made.metadata.apply(lambda metadata: str(metadata.name))
+
+    def _member_options(self, machine: pulumi.Resource) -> pulumi.ResourceOptions:
+        """A member goes before its machine does, unless the whole cluster goes: then nothing needs to be drained."""
+        return pulumi.ResourceOptions(parent=self, depends_on=[machine], deleted_with=self.anchor)
+
+
+def _base64(hexadecimal: str) -> str:
+    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()

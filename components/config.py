@@ -1,0 +1,236 @@
+"""What a stack file says, read once and checked as a whole before the first resource is made.
+
+A stack file (`stacks/Pulumi.<stack>.yaml`) has one key per part, `cygnet:<part>`; what it leaves out has the default
+that makes the stack `local`. All findings are reported at once, each with its place and its cure.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import pulumi
+from pulumi.runtime import config as pulumi_config
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from components.auth import AuthConfig
+from components.base import PartConfig
+from components.cluster import ClusterConfig
+from components.errors import CygnetError
+from components.gateway import GatewayConfig
+from components.hub import HubConfig
+from components.machines import MachinesConfig
+from components.sources import names, nspawn
+from components.storage import StorageConfig
+
+PROJECT = "cygnet"
+
+_SHOWN_CHARACTERS = 60
+_REASONS = {
+    "list_type": "Input should be a list",
+    "tuple_type": "Input should be a list",
+    "model_type": "Input should be keys with values",
+    "string_pattern_mismatch": "Input should be of another form",
+}
+"""Findings of pydantic that speak of Python, in words of YAML."""
+
+
+class ConfigError(CygnetError, pulumi.RunError):
+    """A stack file that cannot be used; the message lists every finding, and Pulumi shows it without a traceback."""
+
+
+class ServiceConfig(PartConfig):
+    """A whole stack file: one field per part."""
+
+    machines: MachinesConfig = Field(default_factory=MachinesConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    auth: AuthConfig = Field(default_factory=AuthConfig)
+    hub: HubConfig = Field(default_factory=HubConfig)
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig)
+
+    @model_validator(mode="after")
+    def _machines_are_outside_of_the_cluster_networks(self) -> "ServiceConfig":
+        listed = [IPv4Network(host.address) for host in self.machines.hosts]
+        machines = listed or [names.ADDRESSES]
+        for key in ("pod_network", "service_network"):
+            network: IPv4Network = getattr(self.cluster, key)
+            taken = next((one for one in machines if one.overlaps(network)), None)
+            if taken:
+                raise ValueError(f"cluster.{key} {network} overlaps with addresses of machines ({taken}); move it")
+        return self
+
+    @model_validator(mode="after")
+    def _every_machine_has_room_for_its_pods(self) -> "ServiceConfig":
+        network, groups = self.cluster.pod_network, self.machines.groups
+        machines = len(self.machines.hosts) or groups.control_plane.count + groups.worker.count
+        room = int(2.0 ** (24 - network.prefixlen))
+        if machines > room:
+            raise ValueError(
+                f"cluster.pod_network {network} has room for {room} machines, a /24 each, and not for {machines}; "
+                "make it larger"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _local_machines_have_the_shared_folder(self) -> "ServiceConfig":
+        if self.machines.source == "local" and self.storage.folder != nspawn.SHARED_FOLDER:
+            raise ValueError(
+                f"local machines have their shared folder at {nspawn.SHARED_FOLDER}; remove storage.folder "
+                f"({self.storage.folder}), or use machines that exist"
+            )
+        return self
+
+
+def load(stack: str) -> ServiceConfig:
+    """The configuration of the running Pulumi program.
+
+    Raises:
+        ConfigError: The stack file has findings.
+    """
+    given = {**pulumi_config.get_config_env(), **pulumi_config.CONFIG.get()}
+    ours = {key.removeprefix(f"{PROJECT}:"): text for key, text in given.items() if key.startswith(f"{PROJECT}:")}
+    return parse({part: _value(text) for part, text in ours.items()}, f"stacks/Pulumi.{stack}.yaml")
+
+
+def parse(document: Mapping[str, Any], file: str) -> ServiceConfig:
+    """The checked configuration of a document with one key per part.
+
+    Args:
+        document: For example {"machines": {"source": "local"}}.
+        file: Where it was read, for the findings.
+
+    Raises:
+        ConfigError: With every finding.
+    """
+    try:
+        return ServiceConfig.model_validate(document)
+    except ValidationError as error:
+        findings = [f"  {finding}" for finding in _findings(error)]
+        raise ConfigError("\n".join([f"{file}: {_count(findings)}, nothing was changed", *findings])) from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a stack file, for editors and for the reference pages."""
+    model = _sealed(ServiceConfig.model_json_schema())
+    parts = {f"{PROJECT}:{name}": part for name, part in model["properties"].items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A cygnet stack file",
+        "type": "object",
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": parts,
+                "patternProperties": {rf"^(?!{PROJECT}:)": {}},
+                "additionalProperties": False,
+            },
+            "secretsprovider": {"type": "string"},
+            "encryptedkey": {"type": "string"},
+            "encryptionsalt": {"type": "string"},
+        },
+        "additionalProperties": False,
+        "$defs": model["$defs"],
+    }
+
+
+def _sealed(node: Any) -> Any:
+    """A schema in which secrets are as `pulumi config set --secret` writes them; plain text is not accepted.
+
+    >>> _sealed({"type": "string", "format": "password"})["required"]
+    ['secure']
+    """
+    if isinstance(node, list):
+        return [_sealed(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("format") == "password":
+        secure = {"secure": {"type": "string"}}
+        return {"type": "object", "properties": secure, "required": ["secure"], "additionalProperties": False}
+    return {key: _sealed(value) for key, value in node.items()}
+
+
+def _value(text: Any) -> Any:
+    """Pulumi hands over objects and lists as JSON text, and a plain string as it is."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def _count(findings: list[str]) -> str:
+    return "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+
+
+def _findings(error: ValidationError) -> Iterator[str]:
+    for detail in error.errors(include_url=False):
+        yield f"{_place(detail['loc'])}: {_explanation(detail)}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """A place as it is written in a stack file.
+
+    >>> _place(("auth", "accounts", 0))
+    'cygnet:auth.accounts[0]'
+    """
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return f"{PROJECT}:{path.removeprefix('.')}" if path else PROJECT
+
+
+def _explanation(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return _unknown_key(detail["loc"])
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    reason = _REASONS.get(detail["type"], detail["msg"])
+    meaning = _meaning(detail["loc"])
+    return f"{reason}, not {_shown(detail['input'])}{f'. It is: {meaning}' if meaning else ''}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it may stand in a log: not all of one that is long, or should have been a secret."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    *parents, key = location
+    model = _model_at(parents)
+    known = sorted(model.model_fields) if model else []
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    if near:
+        return f"unknown key; did you mean '{near[0]}'?"
+    return f"unknown key; remove it, or use one of: {', '.join(known)}"
+
+
+def _meaning(location: tuple[int | str, ...]) -> str | None:
+    """What a field is, by the description it was declared with; an element of a list is what the list is."""
+    *parents, key = location
+    if isinstance(key, int):
+        return _meaning(tuple(parents))
+    model = _model_at(parents)
+    field = model.model_fields.get(str(key)) if model else None
+    return field.description if field else None
+
+
+def _model_at(path: list[int | str]) -> type[BaseModel] | None:
+    """The model that a path of keys leads to; lists and mappings lead to the model of their elements."""
+    model: type[BaseModel] | None = ServiceConfig
+    for step in path:
+        if model is None:
+            return None
+        if isinstance(step, str) and step in model.model_fields:
+            model = _model_in(model.model_fields[step].annotation)
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, list, tuple, dict):
+        found = (_model_in(argument) for argument in get_args(annotation))
+        return next((model for model in found if model), None)
+    return None

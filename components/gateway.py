@@ -1,0 +1,224 @@
+"""The gateway: the one HTTPS address through which users reach the service."""
+
+import json
+from ipaddress import IPv4Network
+from typing import Annotated, Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pydantic import Field, model_validator
+
+from components.base import PartConfig
+from components.cluster import Cluster
+from components.hub import HUB_NAMESPACE, PROXY_PORT, Hub
+from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
+from components.registry import Registry
+from components.secrets import Authority, Certificate
+
+_NAMESPACE = "gateway"
+_LABELS = {"app.kubernetes.io/name": "gateway"}
+_HTTPS_PORT = 8443  # inside the pod, which is not root
+_HTTP_PORT = 8080
+_PORTS_OF_THE_MACHINE = {
+    22: "SSH", 2379: "etcd", 2380: "etcd", 5000: "the registry", 6443: "Kubernetes' API", 10250: "the kubelet",
+}  # fmt: skip
+_SETTINGS = "/etc/caddy"
+_TLS = "/etc/caddy/tls"
+_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"  # of a host name
+
+
+class GatewayConfig(PartConfig):
+    """What a stack says about its gateway, under `cygnet:gateway`."""
+
+    hostname: Annotated[
+        str | None,
+        Field(
+            pattern=rf"^{_LABEL}(\.{_LABEL})*$",
+            description="Name in the user's address bar, e.g. swan.example.org; none: the machine's address",
+        ),
+    ] = None
+    https_port: Annotated[int, Field(ge=1, le=65535, description="TCP port of the service")] = 443
+    http_port: Annotated[int, Field(ge=1, le=65535, description="TCP port that only redirects to HTTPS")] = 80
+    allowed_networks: Annotated[
+        tuple[IPv4Network, ...], Field(description="Who may connect, e.g. [192.0.2.0/24]; empty: all")
+    ] = ()
+
+    @model_validator(mode="after")
+    def _ports_are_free(self) -> "GatewayConfig":
+        if self.https_port == self.http_port:
+            raise ValueError(f"https_port and http_port are both {self.https_port}; give one of them another number")
+        for field in ("https_port", "http_port"):
+            if owner := _PORTS_OF_THE_MACHINE.get(getattr(self, field)):
+                raise ValueError(f"{field} {getattr(self, field)} is the port of {owner} on that machine; take another")
+        return self
+
+
+class Gateway(pulumi.ComponentResource):
+    """Ends TLS and hands everything to the hub's proxy. Stands on a cluster and a hub.
+
+    Gives `url`, the address users type, and `certificate_authority` (PEM), which their browsers may trust.
+    """
+
+    url: pulumi.Output[str]
+    certificate_authority: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        config: GatewayConfig,
+        *,
+        cluster: Cluster,
+        registry: Registry,
+        hub: Hub,
+        authority: Authority,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("cygnet:index:Gateway", name, None, opts)
+        inside = cluster.inside(self)
+        host = pulumi.Output.from_input(config.hostname or cluster.address)
+        # The last two are what a browser asks for at the end of an SSH tunnel.
+        names: list[pulumi.Input[str]] = [host, cluster.address, "localhost", "127.0.0.1"]
+        certificate = Certificate(name, _unique(names), authority=authority, opts=pulumi.ResourceOptions(parent=self))
+        namespace = cluster.namespace(_NAMESPACE, level="privileged", parent=self)  # for ports of the machine
+        written = pulumi.Output.all(host, hub.proxy_address).apply(
+            lambda given: json.dumps(caddy_config(config, *given))
+        )
+        k8s.core.v1.ConfigMap(
+            name, metadata={"name": "gateway", "namespace": namespace}, data={"caddy.json": written}, opts=inside
+        )
+        k8s.core.v1.Secret(
+            name,
+            metadata={"name": "gateway", "namespace": namespace},
+            type="kubernetes.io/tls",
+            string_data={"tls.crt": certificate.certificate, "tls.key": certificate.private_key},
+            opts=inside,
+        )
+        k8s.networking.v1.NetworkPolicy(
+            name, metadata={"name": "gateway", "namespace": namespace}, spec=network_policy(config), opts=inside
+        )
+        deployment = k8s.apps.v1.Deployment(
+            name,
+            metadata={"name": "gateway", "namespace": namespace},
+            spec=pulumi.Output.all(
+                image=registry.image("gateway"), node=cluster.node, settings=digest(written, certificate.certificate)
+            ).apply(lambda given: deployment_spec(config, **given)),
+            opts=inside,
+        )
+        self.url = pulumi.Output.all(host, deployment.id).apply(lambda given: public_url(given[0], config.https_port))
+        self.certificate_authority = authority.certificate
+        self.register_outputs({"url": self.url})
+
+
+def public_url(host: str, https_port: int) -> str:
+    """The address users type, without the port where it is HTTPS's own.
+
+    >>> public_url("swan.example", 8443)
+    'https://swan.example:8443'
+    """
+    return f"https://{host}" + ("" if https_port == 443 else f":{https_port}")
+
+
+def caddy_config(config: GatewayConfig, host: str, proxy_address: str) -> dict[str, Any]:
+    """Caddy's own configuration (its JSON form): HTTPS to the proxy, plain HTTP to HTTPS.
+
+    Args:
+        host: The name or address that users type.
+        proxy_address: Where the hub's proxy listens, "name:port".
+    """
+    port = "" if config.https_port == 443 else f":{config.https_port}"
+    to_https = {
+        "handler": "static_response",
+        "status_code": 308,
+        "headers": {"Location": [f"https://{{http.request.host}}{port}{{http.request.uri}}"]},
+    }
+    # Browsers name no server when they connect to an address, and another one through a tunnel.
+    any_name = {"fallback_sni": host}
+    # Sites are configured here and not by the names in requests: nothing is to be issued or redirected by itself.
+    by_hand = {"automatic_https": {"disable": True}}
+    return {
+        "admin": {"disabled": True},
+        "apps": {
+            "tls": {
+                "certificates": {"load_files": [{"certificate": f"{_TLS}/tls.crt", "key": f"{_TLS}/tls.key"}]},
+            },
+            "http": {
+                "servers": {
+                    "https": {
+                        "listen": [f":{_HTTPS_PORT}"],
+                        "tls_connection_policies": [any_name],
+                        "routes": [{"handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": proxy_address}]}]}],
+                        **by_hand,
+                    },
+                    "http": {"listen": [f":{_HTTP_PORT}"], "routes": [{"handle": [to_https]}], **by_hand},
+                }
+            },
+        },
+    }
+
+
+def network_policy(config: GatewayConfig) -> dict[str, Any]:
+    """Who may connect to the gateway, and that it may connect to the hub's proxy and to DNS only."""
+    sources = [{"ipBlock": {"cidr": str(network)}} for network in config.allowed_networks]
+    ports = [{"protocol": "TCP", "port": _HTTPS_PORT}, {"protocol": "TCP", "port": _HTTP_PORT}]
+    return {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": ports, **({"from": sources} if sources else {})}],
+        "egress": [
+            DNS_EGRESS,
+            {
+                "to": [
+                    {
+                        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": HUB_NAMESPACE}},
+                        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "proxy"}},
+                    }
+                ],
+                "ports": [{"protocol": "TCP", "port": PROXY_PORT}],
+            },
+        ],
+    }
+
+
+def deployment_spec(config: GatewayConfig, *, image: str, node: str, settings: str) -> dict[str, Any]:
+    """One Caddy on the machine whose address is the service's.
+
+    Args:
+        config: What the stack says.
+        image: Of Caddy.
+        node: The machine.
+        settings: A digest of what Caddy reads; another one starts it anew.
+    """
+    caddy = container(
+        "caddy",
+        image,
+        args=["run", "--config", f"{_SETTINGS}/caddy.json"],
+        ports={"https": (_HTTPS_PORT, config.https_port), "http": (_HTTP_PORT, config.http_port)},
+        mounts={"settings": _SETTINGS, "tls": _TLS, "scratch": SCRATCH},
+        requests={"cpu": "20m", "memory": "40Mi"},
+        limits={"memory": "256Mi"},
+        env={"XDG_CONFIG_HOME": SCRATCH, "XDG_DATA_HOME": SCRATCH},
+        ready={"tcpSocket": {"port": "https"}, "periodSeconds": 2},
+    )
+    template = pod_template(
+        _LABELS,
+        caddy,
+        annotations={"cygnet.io/settings": settings},
+        volumes={
+            "settings": {"configMap": {"name": "gateway"}},
+            "tls": {"secret": {"secretName": "gateway", "defaultMode": 0o440}},
+            "scratch": {"emptyDir": {}},
+        },
+        on_control_plane=True,
+    )
+    template["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+    return {
+        "replicas": 1,
+        # Two cannot hold the same port of one machine.
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": _LABELS},
+        "template": template,
+    }
+
+
+def _unique(names: list[pulumi.Input[str]]) -> pulumi.Output[list[str]]:
+    return pulumi.Output.all(*names).apply(lambda given: list(dict.fromkeys(given)))

@@ -1,0 +1,385 @@
+"""The hub: JupyterHub, which signs people in and gives each of them a session of their own."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+import yaml
+from pydantic import Field, model_validator
+
+from components.auth import Auth
+from components.base import PartConfig
+from components.cluster import Cluster
+from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
+from components.registry import Registry
+from components.secrets import Token
+from components.storage import Storage
+
+HUB_NAMESPACE = "hub"
+SESSIONS_NAMESPACE = "sessions"
+PROXY_PORT = 8000
+_PROXY_API_PORT = 8001
+_HUB_PORT = 8081
+_SESSION_PORT = 8888
+_SETTINGS = "/etc/cygnet"
+_SECRETS = "/etc/cygnet/secrets"
+_DATABASE = "/srv/jupyterhub"
+
+# Everything that is not the internet: nothing of it may be reached from a session.
+_LINK_LOCAL = "169.254.0.0/16"  # clouds answer for a machine's credentials at 169.254.169.254
+
+
+class HubConfig(PartConfig):
+    """What a stack says about its hub and sessions, under `cygnet:hub`."""
+
+    title: Annotated[str, Field(min_length=1, max_length=60, description="The service's name on its pages")] = "cygnet"
+    cores: Annotated[float, Field(gt=0, le=256, description="Cores a session may use when they are free")] = 2
+    cores_guaranteed: Annotated[float, Field(gt=0, le=256, description="Cores kept for each session")] = 0.1
+    memory_gib: Annotated[float, Field(gt=0, le=4096, description="GiB of memory at which a session is ended")] = 2
+    memory_gib_guaranteed: Annotated[float, Field(gt=0, le=4096, description="GiB of memory kept for each session")] = (
+        0.5
+    )
+    home_gib: Annotated[int, Field(ge=1, le=65536, description="GiB asked for a home; shared storage has no quota")] = 5
+    idle_hours: Annotated[
+        float, Field(ge=0, le=720, description="Hours without activity after which a session ends; 0: never")
+    ] = 4
+    active_session_limit: Annotated[
+        int, Field(ge=0, le=100_000, description="Sessions at the same time; 0: as many as fit")
+    ] = 0
+
+    @model_validator(mode="after")
+    def _guaranteed_within_limits(self) -> "HubConfig":
+        for limit in ("cores", "memory_gib"):
+            guaranteed = f"{limit}_guaranteed"
+            if getattr(self, guaranteed) > getattr(self, limit):
+                raise ValueError(
+                    f"{guaranteed} ({getattr(self, guaranteed):g}) is more than {limit} ({getattr(self, limit):g}); "
+                    f"raise {limit}, or lower {guaranteed}"
+                )
+        return self
+
+
+class Hub(pulumi.ComponentResource):
+    """JupyterHub with its proxy, and the namespace of sessions. Stands on a cluster, storage, a registry and auth.
+
+    Gives `proxy_address` ("name:port" inside the cluster, where a gateway sends users), `namespace` and
+    `sessions_namespace`.
+    """
+
+    proxy_address: pulumi.Output[str]
+    namespace: pulumi.Output[str]
+    sessions_namespace: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        config: HubConfig,
+        *,
+        cluster: Cluster,
+        storage: Storage,
+        registry: Registry,
+        auth: Auth,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("cygnet:index:Hub", name, None, opts)
+        self._cluster = cluster
+        self._inside = cluster.inside(self)
+        self.namespace = cluster.namespace(HUB_NAMESPACE, parent=self)
+        self.sessions_namespace = cluster.namespace(SESSIONS_NAMESPACE, parent=self)
+        self._policies()
+        self._permissions()
+        self._present_images(registry)
+        secret = self._secret(auth)
+        proxy = self._proxy(registry.image("proxy"))
+        self._hub(config, registry, storage, secret)
+        self.proxy_address = proxy.metadata.apply(lambda given: f"{given.name}.{given.namespace}.svc:{PROXY_PORT}")
+        self.register_outputs({"proxy_address": self.proxy_address})
+
+    def _metadata(self, name: str) -> dict[str, Any]:
+        return {"name": name, "namespace": self.namespace, "labels": _labels(name)}
+
+    def _policies(self) -> None:
+        api_server = self._cluster.address.apply(lambda address: f"{address}/32")
+        for name, spec in {"hub": hub_policy(api_server), "proxy": PROXY_POLICY}.items():
+            k8s.networking.v1.NetworkPolicy(name, metadata=self._metadata(name), spec=spec, opts=self._inside)
+        inside = [str(self._cluster.config.pod_network), str(self._cluster.config.service_network), _LINK_LOCAL]
+        k8s.networking.v1.NetworkPolicy(
+            "sessions",
+            metadata={"name": "sessions", "namespace": self.sessions_namespace},
+            spec=self._cluster.machine_network.apply(lambda network: session_policy([*inside, network])),
+            opts=self._inside,
+        )
+
+    def _permissions(self) -> None:
+        """The hub makes and removes sessions and homes, in the namespace of sessions and nowhere else."""
+        k8s.core.v1.ServiceAccount("hub", metadata=self._metadata("hub"), opts=self._inside)
+        there = {"name": "hub", "namespace": self.sessions_namespace}
+        k8s.rbac.v1.Role("hub", metadata=there, rules=HUB_RULES, opts=self._inside)
+        k8s.rbac.v1.RoleBinding(
+            "hub",
+            metadata=there,
+            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"},
+            subjects=[{"kind": "ServiceAccount", "name": "hub", "namespace": self.namespace}],
+            opts=self._inside,
+        )
+
+    def _present_images(self, registry: Registry) -> None:
+        """Brings the session image to every machine that takes sessions, before the first user comes."""
+        k8s.apps.v1.DaemonSet(
+            "session-image",
+            metadata={"name": "session-image", "namespace": self.sessions_namespace},
+            spec=pulumi.Output.all(registry.image("session"), registry.image("pause")).apply(
+                lambda given: session_image_spec(*given)
+            ),
+            opts=self._inside,
+        )
+
+    def _secret(self, auth: Auth) -> pulumi.Output[str]:
+        """Makes the hub's Secret; gives a digest of what in it the hub reads at its start only."""
+        made = {
+            key: Token(f"hub-{key}", opts=pulumi.ResourceOptions(parent=self)).value
+            for key in ("proxy-token", "cookie-secret", "crypt-key")
+        }
+        accounts = auth.hashes.apply(lambda hashes: json.dumps(accounts_file(hashes, auth.admins), sort_keys=True))
+        secret = k8s.core.v1.Secret(
+            "hub",
+            metadata=self._metadata("hub"),
+            string_data={**made, "accounts.json": accounts},
+            opts=self._inside,
+        )
+        # Not of the accounts: the hub reads them again by itself.
+        return digest(secret.id, *made.values())
+
+    def _proxy(self, image: pulumi.Output[str]) -> k8s.core.v1.Service:
+        k8s.apps.v1.Deployment(
+            "proxy", metadata=self._metadata("proxy"), spec=image.apply(proxy_spec), opts=self._inside
+        )
+        k8s.core.v1.Service(
+            "proxy-api",
+            metadata=self._metadata("proxy-api"),
+            spec={"selector": _labels("proxy"), "ports": [{"port": _PROXY_API_PORT}]},
+            opts=self._inside,
+        )
+        return k8s.core.v1.Service(
+            "proxy",
+            metadata=self._metadata("proxy"),
+            spec={"selector": _labels("proxy"), "ports": [{"port": PROXY_PORT}]},
+            opts=self._inside,
+        )
+
+    def _hub(self, config: HubConfig, registry: Registry, storage: Storage, secret: pulumi.Output[str]) -> None:
+        k8s.core.v1.PersistentVolumeClaim(
+            "hub",
+            metadata=self._metadata("hub"),
+            spec={
+                "storageClassName": storage.storage_class,
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+            opts=self._inside,
+        )
+        pods = [str(self._cluster.config.pod_network)]
+        settings = pulumi.Output.all(registry.image("session"), storage.storage_class).apply(
+            lambda given: yaml.safe_dump(
+                hub_settings(config, image=given[0], storage_class=given[1], trusted_networks=pods)
+            )
+        )
+        k8s.core.v1.ConfigMap("hub", metadata=self._metadata("hub"), data={"hub.yaml": settings}, opts=self._inside)
+        started_with = digest(settings, secret)
+        k8s.apps.v1.Deployment(
+            "hub",
+            metadata=self._metadata("hub"),
+            spec=pulumi.Output.all(registry.image("hub"), started_with).apply(lambda given: hub_spec(*given)),
+            opts=self._inside,
+        )
+        k8s.core.v1.Service(
+            "hub",
+            metadata=self._metadata("hub"),
+            spec={"selector": _labels("hub"), "ports": [{"port": _HUB_PORT}]},
+            opts=self._inside,
+        )
+
+
+def accounts_file(hashes: Mapping[str, str], admins: list[str]) -> dict[str, dict[str, Any]]:
+    """What the hub's authenticator reads: for each name its password's Argon2 hash, and whether it is an admin's.
+
+    >>> accounts_file({"ada": "$argon2id$..."}, ["ada"])
+    {'ada': {'hash': '$argon2id$...', 'admin': True}}
+    """
+    return {name: {"hash": hashed, "admin": name in admins} for name, hashed in hashes.items()}
+
+
+def hub_settings(
+    config: HubConfig, *, image: str, storage_class: str, trusted_networks: Sequence[str]
+) -> dict[str, Any]:
+    """The hub's settings file (`images/hub/cygnet_hub/settings.py` tells what each means).
+
+    Args:
+        config: What the stack says.
+        image: Of sessions.
+        storage_class: Of homes.
+        trusted_networks: Where gateway and proxy are, whose word on a client's address is taken.
+    """
+    return {
+        "title": config.title,
+        "hub_url": f"http://hub.{HUB_NAMESPACE}.svc:{_HUB_PORT}",
+        "proxy_api_url": f"http://proxy-api.{HUB_NAMESPACE}.svc:{_PROXY_API_PORT}",
+        "trusted_networks": list(trusted_networks),
+        "idle_hours": config.idle_hours,
+        "active_session_limit": config.active_session_limit,
+        "sessions": {
+            "namespace": SESSIONS_NAMESPACE,
+            "image": image,
+            "size": config.model_dump(include={"cores", "cores_guaranteed", "memory_gib", "memory_gib_guaranteed"}),
+            "home": {"storage_class": storage_class, "size_gib": config.home_gib},
+        },
+    }
+
+
+def hub_spec(image: str, started_with: str) -> dict[str, Any]:
+    """One hub; it may only be one, for its database is a file."""
+    hub = container(
+        "hub",
+        image,
+        ports={"api": _HUB_PORT},
+        mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _DATABASE, "scratch": SCRATCH},
+        requests={"cpu": "50m", "memory": "200Mi"},
+        limits={"memory": "1Gi"},
+        ready={"httpGet": {"path": "/hub/health", "port": "api"}, "periodSeconds": 2},
+    )
+    return {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": _labels("hub")},
+        "template": pod_template(
+            _labels("hub"),
+            hub,
+            annotations={"cygnet.io/settings": started_with},
+            volumes={
+                "settings": {"configMap": {"name": "hub"}},
+                "secrets": {"secret": {"secretName": "hub", "defaultMode": 0o440}},
+                "database": {"persistentVolumeClaim": {"claimName": "hub"}},
+                "scratch": {"emptyDir": {}},
+            },
+            service_account="hub",
+            on_control_plane=True,
+        ),
+    }
+
+
+def proxy_spec(image: str) -> dict[str, Any]:
+    """The proxy that knows which session is whose; it goes on while the hub restarts."""
+    proxy = container(
+        "proxy",
+        image,
+        args=[
+            f"--port={PROXY_PORT}",
+            "--api-ip=0.0.0.0",
+            f"--api-port={_PROXY_API_PORT}",
+            f"--default-target=http://hub.{HUB_NAMESPACE}.svc:{_HUB_PORT}",
+            f"--error-target=http://hub.{HUB_NAMESPACE}.svc:{_HUB_PORT}/hub/error",
+        ],
+        ports={"http": PROXY_PORT, "api": _PROXY_API_PORT},
+        env={"CONFIGPROXY_AUTH_TOKEN": {"secretKeyRef": {"name": "hub", "key": "proxy-token"}}},
+        requests={"cpu": "50m", "memory": "80Mi"},
+        limits={"memory": "512Mi"},
+        ready={"tcpSocket": {"port": "http"}, "periodSeconds": 2},
+    )
+    return {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},  # two would each know half of the sessions
+        "selector": {"matchLabels": _labels("proxy")},
+        "template": pod_template(_labels("proxy"), proxy, on_control_plane=True),
+    }
+
+
+def session_image_spec(session: str, pause: str) -> dict[str, Any]:
+    """A pod on every machine for sessions whose only work is to have the session image pulled."""
+    labels = {"app.kubernetes.io/name": "session-image"}
+    little, limit = {"cpu": "1m", "memory": "4Mi"}, {"memory": "32Mi"}
+    template = pod_template(labels, container("pause", pause, requests=little, limits=limit))
+    pull = container("pull", session, command=["true"], requests=little, limits=limit)
+    template["spec"]["initContainers"] = [pull]
+    template["spec"]["terminationGracePeriodSeconds"] = 1
+    return {
+        "selector": {"matchLabels": labels},
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}},
+        "template": template,
+    }
+
+
+def session_policy(not_outside: list[str]) -> dict[str, Any]:
+    """What a session may: answer the proxy and the hub; reach the hub, DNS and the outside, and nothing else of ours.
+
+    Args:
+        not_outside: Networks of pods, services and machines, and the link-local one.
+    """
+    return {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [_in_hub("proxy"), _in_hub("hub")], "ports": [_tcp(_SESSION_PORT)]}],
+        "egress": [
+            DNS_EGRESS,
+            {"to": [_in_hub("hub")], "ports": [_tcp(_HUB_PORT)]},
+            {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": sorted(not_outside)}}]},
+        ],
+    }
+
+
+def hub_policy(api_server: pulumi.Input[str]) -> dict[str, Any]:
+    """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and the API server."""
+    return {
+        "podSelector": {"matchLabels": _labels("hub")},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [_in_hub("proxy"), _in_hub("hub"), _SESSIONS], "ports": [_tcp(_HUB_PORT)]}],
+        "egress": [
+            DNS_EGRESS,
+            {"to": [{"ipBlock": {"cidr": api_server}}], "ports": [_tcp(6443)]},
+            {"to": [_in_hub("hub")], "ports": [_tcp(_HUB_PORT)]},
+            {"to": [_in_hub("proxy")], "ports": [_tcp(_PROXY_API_PORT), _tcp(PROXY_PORT)]},
+            {"to": [_SESSIONS], "ports": [_tcp(_SESSION_PORT)]},
+        ],
+    }
+
+
+def _labels(name: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "cygnet"}
+
+
+def _tcp(port: int) -> dict[str, Any]:
+    return {"protocol": "TCP", "port": port}
+
+
+def _in_namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def _in_hub(name: str) -> dict[str, Any]:
+    return {**_in_namespace(HUB_NAMESPACE), "podSelector": {"matchLabels": _labels(name)}}
+
+
+_SESSIONS = _in_namespace(SESSIONS_NAMESPACE)
+
+PROXY_POLICY: dict[str, Any] = {
+    "podSelector": {"matchLabels": _labels("proxy")},
+    "policyTypes": ["Ingress", "Egress"],
+    "ingress": [
+        {"from": [_in_namespace("gateway")], "ports": [_tcp(PROXY_PORT)]},
+        {"from": [_in_hub("hub")], "ports": [_tcp(_PROXY_API_PORT), _tcp(PROXY_PORT)]},
+    ],
+    "egress": [
+        DNS_EGRESS,
+        {"to": [_in_hub("hub")], "ports": [_tcp(_HUB_PORT)]},
+        {"to": [_SESSIONS], "ports": [_tcp(_SESSION_PORT)]},
+    ],
+}
+"""The proxy answers the gateway and obeys the hub; it reaches the hub and sessions."""
+
+HUB_RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "create", "delete"]},
+    {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["get", "list", "watch", "create"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
+]
+"""What the hub may do in the namespace of sessions. It may not delete a home."""

@@ -1,0 +1,121 @@
+"""Pieces of Kubernetes manifests that several parts share, as plain data."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+
+# What an unprivileged container may do: nothing beyond its own files. Accepted by the pod security level "restricted".
+_CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_POD_SECURITY = {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
+
+SCRATCH = "/tmp"  # noqa: S108 - the container's own, on an empty volume
+"""Where a container whose root is read-only may write."""
+
+CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+
+DNS_EGRESS: dict[str, Any] = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    "ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")],
+}
+"""The network policy rule that lets pods ask the cluster's DNS."""
+
+
+def container(
+    name: str,
+    image: str,
+    *,
+    command: Sequence[str] = (),
+    args: Sequence[str] = (),
+    ports: Mapping[str, int | tuple[int, int]] | None = None,
+    mounts: Mapping[str, str] | None = None,
+    env: Mapping[str, str | Mapping[str, Any]] | None = None,
+    requests: Mapping[str, str],
+    limits: Mapping[str, str],
+    ready: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """An unprivileged container.
+
+    Args:
+        command: In place of the image's entry point.
+        args: For the entry point.
+        ports: By name: the container's port, or (container's port, machine's port).
+        mounts: Volume name to path; a name "volume/sub" mounts the folder `sub` of that volume.
+        env: A value, or a `valueFrom` mapping.
+        requests: What is kept for it, e.g. {"cpu": "50m", "memory": "64Mi"}.
+        limits: What it may not exceed.
+        ready: Its readiness probe.
+    """
+    return {
+        "name": name,
+        "image": image,
+        **({"command": list(command)} if command else {}),
+        "args": list(args),
+        "ports": [_port(port_name, port) for port_name, port in (ports or {}).items()],
+        "env": [_variable(key, value) for key, value in (env or {}).items()],
+        "volumeMounts": [_mount(volume, path) for volume, path in (mounts or {}).items()],
+        "resources": {"requests": dict(requests), "limits": dict(limits)},
+        "securityContext": dict(_CONTAINER_SECURITY),
+        **({"readinessProbe": dict(ready)} if ready else {}),
+    }
+
+
+def pod_template(
+    labels: Mapping[str, str],
+    *containers: Mapping[str, Any],
+    volumes: Mapping[str, Mapping[str, Any]] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    service_account: str | None = None,
+    on_control_plane: bool = False,
+) -> dict[str, Any]:
+    """A pod of unprivileged containers; it knows the API server only with a `service_account`."""
+    placement = {
+        "nodeSelector": {CONTROL_PLANE_LABEL: ""},
+        "tolerations": [{"key": CONTROL_PLANE_LABEL, "operator": "Exists", "effect": "NoSchedule"}],
+    }
+    return {
+        "metadata": {"labels": dict(labels), "annotations": dict(annotations or {})},
+        "spec": {
+            "automountServiceAccountToken": service_account is not None,
+            **({"serviceAccountName": service_account} if service_account else {}),
+            "enableServiceLinks": False,
+            "securityContext": dict(_POD_SECURITY),
+            "containers": [dict(one) for one in containers],
+            "volumes": [{"name": name, **volume} for name, volume in (volumes or {}).items()],
+            **(placement if on_control_plane else {}),
+        },
+    }
+
+
+def digest(*contents: pulumi.Input[Any]) -> pulumi.Output[str]:
+    """A short digest of settings; as a pod's annotation it makes new settings start a new pod."""
+    hashed = pulumi.Output.all(*contents).apply(lambda given: hashlib.sha256(repr(given).encode()).hexdigest()[:16])
+    return pulumi.Output.unsecret(hashed)
+
+
+def _port(name: str, port: int | tuple[int, int]) -> dict[str, Any]:
+    if isinstance(port, int):
+        return {"name": name, "containerPort": port}
+    inside, outside = port
+    return {"name": name, "containerPort": inside, "hostPort": outside}
+
+
+def _variable(name: str, value: str | Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": dict(value)}
+
+
+def _mount(volume: str, path: str) -> dict[str, Any]:
+    name, _, folder = volume.partition("/")
+    return {"name": name, "mountPath": path, **({"subPath": folder} if folder else {})}

@@ -1,0 +1,76 @@
+"""The whole service: the parts of a stack, wired in order."""
+
+import pulumi
+
+from components.auth import Auth
+from components.cluster import Cluster
+from components.config import ServiceConfig
+from components.gateway import Gateway
+from components.hub import Hub
+from components.machines import Machines
+from components.registry import Registry
+from components.secrets import Authority
+from components.storage import Storage
+
+
+class Service(pulumi.ComponentResource):
+    """A web-based analysis service, as a stack file declares it.
+
+    `outputs()` is all that smoke tests, operations and other stacks may use.
+    """
+
+    def __init__(self, name: str, config: ServiceConfig, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cygnet:index:Service", name, None, opts)
+        inside = pulumi.ResourceOptions(parent=self)
+        self.authority = Authority("authority", common_name=f"cygnet {name}", opts=inside)
+        self.machines = Machines("machines", config.machines, authority=self.authority, opts=inside)
+        self.registry = Registry("registry", machines=self.machines, authority=self.authority, opts=inside)
+        self.cluster = Cluster(
+            "cluster",
+            config.cluster,
+            machines=self.machines,
+            registry=self.registry,
+            shared_folder=config.storage.folder,
+            opts=inside,
+        )
+        self.storage = Storage("storage", config.storage, cluster=self.cluster, registry=self.registry, opts=inside)
+        self.auth = Auth("auth", config.auth, opts=inside)
+        self.hub = Hub(
+            "hub",
+            config.hub,
+            cluster=self.cluster,
+            storage=self.storage,
+            registry=self.registry,
+            auth=self.auth,
+            opts=inside,
+        )
+        self.gateway = Gateway(
+            "gateway",
+            config.gateway,
+            cluster=self.cluster,
+            registry=self.registry,
+            hub=self.hub,
+            authority=self.authority,
+            opts=inside,
+        )
+        self.register_outputs(self.outputs())
+
+    def outputs(self) -> dict[str, pulumi.Input[object]]:
+        """What the stack tells: addresses, how to get in, and where each part is."""
+        return {
+            "url": self.gateway.url,
+            "accounts": self.auth.passwords,
+            "certificate_authority": self.gateway.certificate_authority,
+            "inventory": self.machines.hosts,
+            "private_key": self.machines.private_key,
+            "kubeconfig": self.cluster.kubeconfig,
+            "parts": {
+                "machines": self.machines.hosts.apply(lambda hosts: {host["name"]: host["address"] for host in hosts}),
+                "registry": {"address": self.registry.address},
+                "cluster": {"address": self.cluster.address},
+                "storage": {"storage_class": self.storage.storage_class, "folder": self.storage.folder},
+                "auth": {"kind": self.auth.kind, "admins": self.auth.admins},
+                "hub": {"namespace": self.hub.namespace, "sessions_namespace": self.hub.sessions_namespace},
+                "gateway": {"url": self.gateway.url},
+            },
+        }

@@ -1,0 +1,35 @@
+"""What every source of machines gives, wherever its machines come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+Host = dict[str, Any]
+"""One machine, as Ansible and smoke tests reach it by SSH:
+
+    name        "worker-1"
+    group       "control_plane" or "worker"
+    address     IPv4 address or host name
+    user, port  of SSH
+    host_key    public key of its SSH server, "ssh-ed25519 AAAA..."
+    variables   what roles have to know of this one machine, by name
+"""
+
+
+@dataclass(frozen=True)
+class Provided:
+    """The machines of a stack."""
+
+    hosts: pulumi.Output[list[Host]]
+    """All of them, the control plane first, each answering SSH."""
+
+    machines: Mapping[str, pulumi.Resource]
+    """What stands for each in the state, by the machine's name."""
+
+    anchor: pulumi.Resource | None
+    """The resource with which the first control plane is gone from the world; None when none of them is."""
+
+    network: pulumi.Output[str]
+    """The IPv4 network of their addresses, e.g. "10.240.1.0/24"."""

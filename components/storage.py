@@ -1,0 +1,113 @@
+"""Storage: volumes that every machine of the cluster sees, such as homes."""
+
+from typing import Annotated, Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pydantic import Field
+
+from components.base import PartConfig
+from components.cluster import Cluster
+from components.kubernetes import container, pod_template
+from components.registry import Registry
+
+_NAMESPACE = "storage"
+_CLASS = "shared"
+
+
+class StorageConfig(PartConfig):
+    """What a stack says about its storage, under `cygnet:storage`."""
+
+    folder: Annotated[
+        str, Field(pattern=r"^/[\w/.-]+$", description="Folder that is the same on every machine, for example a mount")
+    ] = "/srv/cygnet"
+
+
+class Storage(pulumi.ComponentResource):
+    """A default StorageClass whose volumes are folders that all machines share. Stands on a cluster.
+
+    Gives `storage_class`, its name, and `folder`, where its volumes are on every machine.
+    """
+
+    storage_class: pulumi.Output[str]
+    folder: str
+
+    def __init__(
+        self,
+        name: str,
+        config: StorageConfig,
+        *,
+        cluster: Cluster,
+        registry: Registry,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("cygnet:index:Storage", name, None, opts)
+        inside = cluster.inside(self)
+        # It makes folders on the machine that runs it, and may therefore mount one.
+        namespace = cluster.namespace(_NAMESPACE, level="privileged", parent=self)
+        metadata = {"name": "provisioner", "namespace": namespace}
+        k8s.core.v1.ServiceAccount(name, metadata=metadata, opts=inside)
+        k8s.rbac.v1.ClusterRole(name, metadata={"name": "cygnet-storage"}, rules=RULES, opts=inside)
+        k8s.rbac.v1.ClusterRoleBinding(
+            name,
+            metadata={"name": "cygnet-storage"},
+            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cygnet-storage"},
+            subjects=[{"kind": "ServiceAccount", **metadata}],
+            opts=inside,
+        )
+        k8s.apps.v1.Deployment(
+            name,
+            metadata=metadata,
+            spec=registry.image("storage-provisioner").apply(lambda image: provisioner_spec(config, image)),
+            opts=inside,
+        )
+        made = k8s.storage.v1.StorageClass(
+            name,
+            metadata={"name": _CLASS, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            provisioner="cygnet/shared-folder",
+            parameters={"uid": "1000", "gid": "100", "mode": "0770"},  # the user of sessions and of the hub
+            reclaim_policy="Retain",
+            opts=inside,
+        )
+        self.folder = config.folder
+        self.storage_class = made.metadata.apply(lambda given: str(given.name))
+        self.register_outputs({"storage_class": self.storage_class})
+
+
+def provisioner_spec(config: StorageConfig, image: str) -> dict[str, Any]:
+    """Makes a folder of the shared tree for every claim; it is root there, to give the folder to its user."""
+    labels = {"app.kubernetes.io/name": "storage-provisioner"}
+    provisioner = container(
+        "storage-provisioner",
+        image,
+        args=["-root=/shared", f"-node-root={config.folder}"],
+        mounts={"shared": "/shared"},
+        requests={"cpu": "10m", "memory": "32Mi"},
+        limits={"memory": "128Mi"},
+    )
+    provisioner["securityContext"] |= {
+        "runAsUser": 0,
+        "runAsNonRoot": False,
+        "capabilities": {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"]},
+    }
+    return {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": labels},
+        "template": pod_template(
+            labels,
+            provisioner,
+            volumes={"shared": {"hostPath": {"path": config.folder, "type": "Directory"}}},
+            service_account="provisioner",
+            on_control_plane=True,
+        ),
+    }
+
+
+RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get", "list", "watch", "create", "delete"]},
+    {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["get", "list", "watch", "update"]},
+    {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "update", "patch"]},
+]  # fmt: skip
+"""What the storage provisioner may do in the cluster."""

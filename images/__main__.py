@@ -1,0 +1,62 @@
+"""python -m images: build images, say what there is."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from engine.errors import EngineError
+from engine.progress import Progress, summary
+from images import build, catalogue
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; 0: done, 1: an error was shown, 130: stopped by Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends buildah too, as Ctrl-C does
+    progress = Progress()
+    try:
+        arguments.run(arguments, progress)
+    except EngineError as error:
+        progress.say(f"\nerror: {error}")
+        return 1
+    except KeyboardInterrupt:
+        progress.say("\nstopped; what was built stays, the same command goes on")
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    top = argparse.ArgumentParser(prog="python -m images", description="What runs in cygnet's containers.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    make = commands.add_parser("build", help="build images, and before them their parents")
+    make.add_argument("images", nargs="*", metavar="NAME", help="an image (default: all)")
+    make.set_defaults(run=lambda chosen, progress: print(summary(build.ensure_all(chosen.images, progress))))
+
+    show = commands.add_parser("list", help="show all images, their tags and which are built")
+    show.set_defaults(run=lambda *_: print(listing()))
+
+    trim = commands.add_parser("trim", help="remove images of other versions and what makes building faster")
+    trim.set_defaults(run=lambda _, progress: build.trim(progress))
+    return top
+
+
+def listing() -> str:
+    """All images with their tags, and which of them are built."""
+    rows = [(name, catalogue.tag(name), state(image)) for name, image in catalogue.images().items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def state(image: catalogue.Image) -> str:
+    """One image's state in words."""
+    return f"built, {build.megabytes(image):.0f} MB" if build.present(image) else "not built"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""What an image's Containerfile finds beside it: its folder, and what the computer's own package clients fetch.
+
+Wheels and npm packages are fetched here, outside of the container, by pip and npm with the settings of whoever builds,
+and are checked against the locks. Nothing of those settings is ever inside. Debian's apt does run inside; what it
+needs for that is mounted while it runs (`Apt`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import tools
+from engine.process import Runner
+from engine.progress import Progress
+from images.catalogue import LEFT_BY_PYTHON, Debian, Image
+
+PYTHON = "3.13"
+NEWEST_GLIBC = 41  # Debian trixie's is 2.41
+# How old manylinux names read: those that came before the name said the version of glibc.
+_OLD_NAMES = ("manylinux2014", "manylinux2010", "manylinux1", "linux")
+LEFT_BY_MMDEBSTRAP = (
+    "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/apt/sources.list",
+    "etc/apt/sources.list.d/*",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "var/cache/debconf/*-old",
+    "var/lib/dpkg/*-old",
+    "var/log/*",
+)
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+@dataclass(frozen=True)
+class Apt:
+    """The computer's way to Debian packages, for containers and for mmdebstrap."""
+
+    folder: Path
+
+    @classmethod
+    def of_this_computer(cls, folder: Path, suite: str) -> Apt:
+        """Writes into `folder` how this computer's apt reaches Debian, for another release of it."""
+        (folder / "sources").mkdir(parents=True)
+        (folder / "apt.conf").mkdir()
+        settings = _said(["apt-config", "dump", "Acquire"])
+        targets = _said(["apt-get", "indextargets", "--format", "$(LABEL)\t$(REPO_URI)", "Created-By: Packages"])
+        (folder / "sources" / "mirror.list").write_text(sources(targets, suite), encoding="utf-8")
+        (folder / "apt.conf" / "network").write_text(network_settings(settings), encoding="utf-8")
+        return cls(folder)
+
+    @property
+    def sources(self) -> Path:
+        """A sources.list for the release."""
+        return self.folder / "sources" / "mirror.list"
+
+    @property
+    def settings(self) -> Path:
+        """A piece of apt.conf with proxies and the like."""
+        return self.folder / "apt.conf" / "network"
+
+    def volumes(self) -> list[str]:
+        """Arguments that mount all this where a container's apt looks; every place exists in images with apt."""
+        places = {
+            self.folder / "sources": "/etc/apt/sources.list.d",
+            self.folder / "apt.conf": "/etc/apt/apt.conf.d",
+            Path("/etc/apt/auth.conf.d"): "/etc/apt/auth.conf.d",
+            CA_BUNDLE: str(CA_BUNDLE),
+        }
+        return [f"--volume={here}:{there}:ro" for here, there in places.items() if here.exists()]
+
+
+def sources(targets: str, suite: str) -> str:
+    r"""A sources.list for `suite` with the mirrors of apt's index targets (lines of label and URI), or Debian's own.
+
+    >>> print(sources("Debian\thttp://mirror.example/debian/\nGrafana\thttp://grafana.example/", "trixie"))
+    deb http://mirror.example/debian/ trixie main
+    deb http://mirror.example/debian/ trixie-updates main
+    deb http://deb.debian.org/debian-security trixie-security main
+    """
+    mirrors = dict(reversed([line.split("\t", 1) for line in targets.splitlines() if "\t" in line]))
+    main = mirrors.get("Debian", "http://deb.debian.org/debian")
+    security = mirrors.get("Debian-Security", "http://deb.debian.org/debian-security")
+    return f"deb {main} {suite} main\ndeb {main} {suite}-updates main\ndeb {security} {suite}-security main"
+
+
+def network_settings(dump: str) -> str:
+    r"""Of apt's settings those on proxies, certificates and clocks; files they name would not be in a container.
+
+    >>> print(network_settings('Acquire::http::Proxy "http://proxy:3128";\nAcquire::cdrom::mount "/media/cdrom";'))
+    Acquire::http::Proxy "http://proxy:3128";
+    """
+    wanted = re.compile(r'Acquire::((http|https|Retries|Check|ForceIPv)\S* ".+";)')
+    return "\n".join(line for line in dump.splitlines() if wanted.match(line))
+
+
+def assemble(image: Image, context: Path, apt: Apt, run: Runner, progress: Progress) -> None:
+    """Makes `context` the folder that `image` is built from. Raises EngineError."""
+    shutil.copytree(image.folder, context, symlinks=True, ignore=shutil.ignore_patterns(LEFT_BY_PYTHON))
+    if image.debian:
+        _debian(image.debian, context / "rootfs.tar", apt, run)
+    if image.tools:
+        _tools(image.tools, context / "tools", progress)
+        progress.begin(image.name)
+    if image.locks:
+        _wheels(image.locks, context / "wheels", run)
+    if image.npm_lock:
+        _npm(context, run)
+
+
+def _debian(debian: Debian, target: Path, apt: Apt, run: Runner) -> None:
+    excludes = [f"/usr/share/{folder}/*" for folder in ("doc", "info", "locale", "man")]
+    argv = ["mmdebstrap", f"--variant={debian.variant}", f"--include={','.join(debian.packages)}"]
+    # dpkg keeps these rules, for whatever is installed later.
+    argv += [f"--dpkgopt=path-exclude={path}" for path in excludes]
+    argv += ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
+    argv += [f"--aptopt={apt.settings}", "--aptopt=APT::Install-Recommends false"]
+    # What it was given for the build, and what it leaves behind. Where nothing is configured, this is the last hook.
+    hook = "extract" if debian.variant == "extract" else "customize"
+    argv += [f'--{hook}-hook=cd "$1" && rm -rf {" ".join(LEFT_BY_MMDEBSTRAP)}']
+    run.run(f"Debian {debian.suite}", [*argv, debian.suite, str(target), str(apt.sources)])
+
+
+def _tools(names: tuple[str, ...], target: Path, progress: Progress) -> None:
+    tools.get(names, progress)
+    target.mkdir()
+    for name in names:
+        shutil.copy2(tools.path(name), target / name)
+
+
+def _wheels(locks: tuple[Path, ...], target: Path, run: Runner) -> None:
+    platforms = [f"manylinux_2_{minor}" for minor in range(NEWEST_GLIBC, 4, -1)] + list(_OLD_NAMES)
+    argv = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar=off"]
+    argv += ["--require-hashes", "--no-deps", "--only-binary=:all:", f"--dest={target}"]
+    # The container's Python, not the one that runs this.
+    argv += ["--implementation=cp", f"--python-version={PYTHON}"]
+    argv += [f"--abi={abi}" for abi in (f"cp{PYTHON.replace('.', '')}", "abi3", "none")]
+    argv += [f"--platform={platform}_x86_64" for platform in platforms]
+    for lock in locks:
+        run.run(f"wheels of {lock.name}", [*argv, f"--requirement={lock}"])
+
+
+def _npm(context: Path, run: Runner) -> None:
+    argv = ["npm", "ci", "--ignore-scripts", "--omit=dev", "--omit=optional", "--no-audit", "--no-fund"]
+    run.run("npm packages", argv, cwd=context)
+
+
+def _said(argv: list[str]) -> str:
+    """What a program says; nothing where there is no such program: other systems than Debian build images too."""
+    if shutil.which(argv[0]) is None:
+        return ""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    return done.stdout

@@ -1,0 +1,1 @@
+"""The hub's own configuration: what /etc/cygnet says, as settings of JupyterHub and its spawner."""

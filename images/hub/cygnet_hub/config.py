@@ -1,0 +1,188 @@
+"""From settings to the configuration of JupyterHub, its spawner and its proxy: functions of plain data.
+
+`configuration` is all of it; jupyterhub_config.py hands it over.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from traitlets.config import Config
+
+from cygnet_hub.accounts import AccountsAuthenticator
+from cygnet_hub.settings import FOLDER, Profile, Secrets, Sessions, Settings, Size
+
+GIB = 2**30
+USER_ID, GROUP_ID = 1000, 100
+HOME = "/home/{username}"
+CULLER = "idle-culler"
+TEMPLATES = "/usr/local/share/cygnet/templates"
+
+
+def configuration(settings: Settings, secrets: Secrets) -> Config:
+    """What jupyterhub_config.py says."""
+    return Config(
+        JupyterHub=hub(settings, secrets),
+        ConfigurableHTTPProxy=proxy(settings, secrets),
+        CryptKeeper={"keys": [bytes.fromhex(secrets.crypt_key.get_secret_value())]},
+        AccountsAuthenticator=authenticator(settings),
+        KubeSpawner=spawner(settings.sessions),
+    )
+
+
+def hub(settings: Settings, secrets: Secrets) -> dict[str, Any]:
+    """The hub itself: a restart of it ends no session and signs nobody out."""
+    return {
+        "authenticator_class": AccountsAuthenticator,
+        "spawner_class": "kubespawner.KubeSpawner",
+        "db_url": "sqlite:////srv/jupyterhub/jupyterhub.sqlite",
+        "cookie_secret": bytes.fromhex(secrets.cookie_secret.get_secret_value()),
+        "hub_bind_url": "http://0.0.0.0:8081",
+        "hub_connect_url": settings.hub_url,
+        "cleanup_servers": False,
+        "cleanup_proxy": False,
+        # A proxy that was started anew knows no session: so often the hub compares, and tells it (seconds).
+        "last_activity_interval": 30,
+        "active_server_limit": settings.active_session_limit,
+        # Users come through HTTPS only, under whatever name: their own, or 127.0.0.1 through a tunnel.
+        "tornado_settings": {"cookie_options": {"secure": True, "samesite": "Lax"}},
+        "template_paths": [TEMPLATES],
+        "template_vars": {"title": settings.title, "announcement": settings.announcement},
+        **idle_culler(settings.idle_hours),
+    }
+
+
+def idle_culler(idle_hours: float) -> dict[str, Any]:
+    """The service that stops sessions nobody uses, with the rights for it and no other; nothing for 0 hours."""
+    if not idle_hours:
+        return {}
+    seconds = round(idle_hours * 3600)
+    command = [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={seconds}"]
+    # Not twice an hour, but not ten minutes late either.
+    command.append(f"--cull-every={max(10, min(seconds // 10, 600))}")
+    scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+    return {
+        "services": [{"name": CULLER, "command": command}],
+        "load_roles": [{"name": CULLER, "scopes": scopes, "services": [CULLER]}],
+    }
+
+
+def proxy(settings: Settings, secrets: Secrets) -> dict[str, Any]:
+    """The proxy is a pod of its own, so that open connections outlive the hub."""
+    return {
+        "should_start": False,
+        "api_url": settings.proxy_api_url,
+        "auth_token": secrets.proxy_token.get_secret_value(),
+    }
+
+
+def authenticator(settings: Settings) -> dict[str, Any]:
+    """Whoever has an account may come in."""
+    return {
+        "allow_all": True,
+        "accounts_file": str(FOLDER / "secrets" / "accounts.json"),
+        "trusted_networks": list(settings.trusted_networks),
+    }
+
+
+def spawner(sessions: Sessions) -> dict[str, Any]:
+    """Sessions as pods that Kubernetes' `restricted` standard admits."""
+    scratch = {"tmp": "/tmp", "passwd": "/var/lib/extrausers", "shm": "/dev/shm"}  # noqa: S108 - the pod's own
+    home = {"name": "home", "persistentVolumeClaim": {"claimName": "{pvc_name}"}}
+    shared_memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
+    return {
+        "namespace": sessions.namespace,
+        "enable_user_namespaces": False,
+        "image": sessions.image,
+        "image_pull_policy": "IfNotPresent",
+        "cmd": ["jupyterhub-singleuser"],
+        "default_url": "/lab",
+        "start_timeout": sessions.start_timeout_seconds,
+        # The same again for the server in it: a whole class that starts at once shares a few cores.
+        "http_timeout": sessions.start_timeout_seconds,
+        "events_enabled": True,
+        # A session on a machine that died is forgotten at once; with a grace period it would have to be waited for
+        # until the machine is back, and its user could not start anew.
+        "delete_grace_period": 0,
+        "component_label": "session",
+        # Names that are valid, readable where they can be, and never the same for two users.
+        "slug_scheme": "safe",
+        "pod_name_template": "session-{user_server}",
+        "uid": USER_ID,
+        "gid": GROUP_ID,
+        "fs_gid": GROUP_ID,
+        "allow_privilege_escalation": False,
+        "automount_service_account_token": False,
+        "pod_security_context": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            # A home of a million files must not be walked through at each start.
+            "fsGroupChangePolicy": "OnRootMismatch",
+        },
+        "container_security_context": {"capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
+        # Otherwise every Service of the namespace becomes a handful of variables.
+        "extra_pod_config": {"enableServiceLinks": False},
+        "storage_pvc_ensure": True,
+        "delete_pvc": False,
+        "pvc_name_template": "home-{username}",
+        "storage_class": sessions.home.storage_class,
+        "storage_capacity": f"{sessions.home.size_gib}Gi",
+        # The web page of a user's files and a second session read the home from other nodes.
+        "storage_access_modes": ["ReadWriteMany"],
+        "working_dir": HOME,
+        "environment": {"HOME": HOME, "USER": "{username}", **_literal(sessions.environment)},
+        "volumes": [
+            home,
+            {"name": "tmp", "emptyDir": {"sizeLimit": f"{sessions.tmp_gib}Gi"}},
+            {"name": "passwd", "emptyDir": {"sizeLimit": "1Mi"}},
+            # Kubernetes gives 64 MiB, which process pools exceed; what is used counts as the session's memory.
+            shared_memory,
+        ],
+        "volume_mounts": [
+            {"name": "home", "mountPath": HOME},
+            *({"name": name, "mountPath": path} for name, path in scratch.items()),
+        ],
+        "node_selector": sessions.node_selector,
+        "tolerations": [toleration.model_dump() for toleration in sessions.tolerations],
+        "profile_list": [profile(one, sessions, default=one is sessions.profiles[0]) for one in sessions.profiles],
+        **resources(sessions.size),
+    }
+
+
+def resources(size: Size) -> dict[str, float | int]:
+    """Cores, and bytes of memory, as the spawner names them.
+
+    >>> resources(Size(cores=2, memory_gib=4))
+    {'cpu_limit': 2.0, 'cpu_guarantee': 0.2, 'mem_limit': 4294967296, 'mem_guarantee': 1073741824}
+    """
+    cores = size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed
+    memory_gib = size.memory_gib / 4 if size.memory_gib_guaranteed is None else size.memory_gib_guaranteed
+    return {
+        "cpu_limit": size.cores,
+        "cpu_guarantee": cores,
+        "mem_limit": round(size.memory_gib * GIB),
+        "mem_guarantee": round(memory_gib * GIB),
+    }
+
+
+def profile(one: Profile, sessions: Sessions, *, default: bool) -> dict[str, Any]:
+    """A choice on the start page, as the spawner wants it."""
+    # An override replaces the common selector, it is not added to it.
+    nodes = {**sessions.node_selector, **one.node_selector}
+    return {
+        "slug": one.name,
+        "display_name": one.title,
+        "description": one.description or f"{one.cores:g} cores, {one.memory_gib:g} GiB of memory",
+        "default": default,
+        "kubespawner_override": {**resources(one), "node_selector": nodes},
+    }
+
+
+def _literal(environment: dict[str, str]) -> dict[str, str]:
+    """The same values for a spawner that would expand what stands in braces.
+
+    >>> _literal({"PS1": "{me}"})
+    {'PS1': '{{me}}'}
+    """
+    return {name: value.replace("{", "{{").replace("}", "}}") for name, value in environment.items()}

@@ -1,0 +1,187 @@
+"""What the hub is told: /etc/cygnet/hub.yaml, and the secrets mounted beside it.
+
+Both are mounted files, so the same image serves every site. A key that is not known here is an error: a setting that
+is silently ignored is worse than a hub that says why it does not start.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+FOLDER = Path("/etc/cygnet")
+
+Cores = Annotated[float, Field(gt=0, description="Processor cores; parts of a core are allowed")]
+MemoryGib = Annotated[float, Field(gt=0, description="GiB of memory")]
+
+
+class SettingsError(Exception):
+    """The hub cannot start with what it was told; the text names the file, each finding and the cure."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Toleration(_Model):
+    """A taint of a node that sessions may ignore; the fields are Kubernetes' own."""
+
+    key: str
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+
+
+class Size(_Model):
+    """What a session may use, and what is kept free for it."""
+
+    cores: Cores
+    """The session is slowed down above this."""
+    memory_gib: MemoryGib
+    """The session's process is ended above this."""
+    cores_guaranteed: Cores | None = None
+    """Kept free on the node; without it a tenth of `cores`: most sessions are idle most of the time."""
+    memory_gib_guaranteed: MemoryGib | None = None
+    """Kept free on the node; without it a quarter of `memory_gib`."""
+
+    @model_validator(mode="after")
+    def _guaranteed_within_limits(self) -> Self:
+        if self.cores_guaranteed is not None and self.cores_guaranteed > self.cores:
+            raise ValueError(f"cores_guaranteed is {self.cores_guaranteed:g}, more than cores ({self.cores:g})")
+        if self.memory_gib_guaranteed is not None and self.memory_gib_guaranteed > self.memory_gib:
+            raise ValueError(
+                f"memory_gib_guaranteed is {self.memory_gib_guaranteed:g}, more than memory_gib ({self.memory_gib:g})"
+            )
+        return self
+
+
+class Profile(Size):
+    """A choice on the page on which a session is started."""
+
+    name: str
+    """Short and lasting: links and records use it."""
+    title: str
+    """What the user reads."""
+    description: str = ""
+    node_selector: dict[str, str] = {}
+    """Labels of the nodes that take such sessions, besides the common ones."""
+
+
+class Home(_Model):
+    """The user's own folder: one volume per user, kept when the session ends."""
+
+    storage_class: str
+    """StorageClass of the volumes; it must allow ReadWriteMany."""
+    size_gib: int = Field(10, ge=1)
+
+
+class Sessions(_Model):
+    """Where and how a user's session runs."""
+
+    namespace: str = "sessions"
+    """Namespace of the pods and homes; the hub's service account needs its rights there only."""
+    image: str
+    """With registry and tag; the tag must never be given to another content."""
+    size: Size
+    """What a session gets; `profiles` take its place where there are any."""
+    profiles: tuple[Profile, ...] = ()
+    """The first one is chosen when the user chooses nothing."""
+    home: Home
+    tmp_gib: int = Field(10, ge=1)
+    """What fits into /tmp; a session that writes more is ended by Kubernetes."""
+    start_timeout_seconds: int = Field(300, ge=10)
+    """A first pull of the image counts."""
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    environment: dict[str, str] = {}
+    """Variables of every session, for example TZ. Not for secrets: users see them."""
+
+    @field_validator("profiles")
+    @classmethod
+    def _names_differ(cls, profiles: tuple[Profile, ...]) -> tuple[Profile, ...]:
+        names = [profile.name for profile in profiles]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two profiles have the name {', '.join(sorted(twice))}")
+        return profiles
+
+
+class Settings(_Model):
+    """All of hub.yaml."""
+
+    title: str = "cygnet"
+    """The service's name on its pages."""
+    announcement: str = ""
+    """A line of HTML on top of every page."""
+    hub_url: str = "http://hub:8081"
+    """How sessions, in their namespace, and the proxy reach the hub."""
+    proxy_api_url: str = "http://proxy-api:8001"
+    """How the hub tells the proxy its routes."""
+    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Whose word on the client's address is taken: the gateway's and the proxy's pods."""
+    idle_hours: float = Field(0, ge=0)
+    """A session that nobody used for so long is stopped; 0: never."""
+    active_session_limit: int = Field(0, ge=0)
+    """Sessions at the same time; 0: as many as fit."""
+    sessions: Sessions
+
+
+class Secrets(_Model):
+    """The hub's keys, each a file of its name (with - for _) in the folder of secrets."""
+
+    proxy_token: SecretStr
+    """Shared with the proxy, which has it as CONFIGPROXY_AUTH_TOKEN."""
+    cookie_secret: SecretStr
+    """32 bytes, in hexadecimal. A new one signs everybody out."""
+    crypt_key: SecretStr
+    """32 bytes, in hexadecimal; encrypts what the hub keeps of a sign-in."""
+
+    @field_validator("cookie_secret", "crypt_key")
+    @classmethod
+    def _32_bytes(cls, secret: SecretStr) -> SecretStr:
+        try:
+            length = len(bytes.fromhex(secret.get_secret_value()))
+        except ValueError:
+            raise ValueError("is not hexadecimal") from None
+        if length != 32:
+            raise ValueError(f"has {length} bytes, not 32")
+        return secret
+
+
+def read_settings(file: Path = FOLDER / "hub.yaml") -> Settings:
+    """The settings in `file`. Raises SettingsError with all findings at once."""
+    try:
+        return Settings.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{file}: {error}") from error
+    except ValidationError as error:
+        raise SettingsError(_findings(file, error)) from None
+
+
+def read_secrets(folder: Path = FOLDER / "secrets") -> Secrets:
+    """The secrets in `folder`. Raises SettingsError, which never shows a value."""
+    files = {name: folder / name.replace("_", "-") for name in Secrets.model_fields}
+    try:
+        texts = {name: file.read_text(encoding="ascii").strip() for name, file in files.items()}
+        return Secrets.model_validate(texts)
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"{folder}: {error}") from None
+    except ValidationError as error:
+        raise SettingsError(_findings(folder, error)) from None
+
+
+def _findings(where: Path, error: ValidationError) -> str:
+    lines = [f"{where}: {error.error_count()} findings; the hub does not start before they are mended"]
+    for finding in error.errors(include_url=False, include_context=False, include_input=False):
+        lines.append(f"  {'.'.join(map(str, finding['loc'])) or 'the whole file'}: {_words(finding)}")
+    return "\n".join(lines)
+
+
+def _words(finding: Any) -> str:
+    if finding["type"] == "extra_forbidden":
+        return "is no setting of the hub"
+    message: str = finding["msg"]
+    return message.removeprefix("Value error, ")

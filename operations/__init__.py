@@ -1,0 +1,1 @@
+"""What an operator does besides `pulumi up`: one file per command of `cygnet`."""

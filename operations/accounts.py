@@ -1,0 +1,23 @@
+"""`cygnet accounts`: who may sign in, with their passwords."""
+
+import argparse
+
+from operations.stack import Stack
+
+NAME = "accounts"
+HELP = "show the accounts of a stack with their passwords"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("stack", help="name of the stack, for example local")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints a line per account: name, password, and whether it is an administrator's."""
+    outputs = Stack(options.stack).outputs()
+    admins = outputs["parts"]["auth"]["admins"]
+    width = max(len(name) for name in outputs["accounts"])
+    print(f"{outputs['url']}")
+    for name, password in outputs["accounts"].items():
+        print(f"{name:{width}}  {password}{'  (administrator)' if name in admins else ''}")

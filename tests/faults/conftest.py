@@ -1,0 +1,30 @@
+"""What is done to a stack here is done to the tests' own one only."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import OWN_STACK
+from tests.live.stack import LiveStack
+from tests.live.visitor import Visitor
+
+
+@pytest.fixture(autouse=True)
+def _own_stack_only(stack: LiveStack) -> None:
+    if stack.name != OWN_STACK:
+        pytest.skip(f"the stack '{stack.name}' is not the tests' own: nothing of it is broken on purpose")
+
+
+@pytest.fixture
+def started(stack: LiveStack) -> Iterator[Callable[[str], Visitor]]:
+    """Starts a user's session, which ends with the test: `started("physicist")`."""
+    with ExitStack() as sessions:
+
+        def start(name: str) -> Visitor:
+            visitor = Visitor(stack, name)
+            sessions.callback(visitor.stop)
+            visitor.start()
+            return visitor
+
+        yield start

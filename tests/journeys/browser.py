@@ -1,0 +1,58 @@
+"""A browser that trusts the stack's authority, and finds nobody but the stack."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+from playwright.sync_api import Browser, expect, sync_playwright
+
+_PATIENCE_MS = 15_000  # for what a person expects at once: all machines of the stack share this computer
+_FLAGS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--no-sandbox",  # it refuses to run as root with one
+)
+
+
+@contextmanager
+def browser(ca_file: Path, home: Path, *urls: str) -> Iterator[Browser]:
+    """Debian's chromium, without a window.
+
+    Args:
+        ca_file: The authority that it trusts, as a user's browser does after importing it.
+        home: An empty folder; the browser's database of authorities is made there.
+        urls: Addresses of the stack; every other name is unknown to this browser.
+    """
+    program = shutil.which("chromium")
+    assert program, "there is no chromium; run 'python -m engine host-packages --tests'"
+    _trust(ca_file, home)
+    expect.set_options(timeout=_PATIENCE_MS)
+    known = ", ".join(f"EXCLUDE {urlparse(url).hostname}" for url in urls)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=program,
+            args=[*_FLAGS, f"--host-resolver-rules=MAP * ~NOTFOUND, {known}"],
+            env={**os.environ, "HOME": str(home)},
+        )
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def _trust(ca_file: Path, home: Path) -> None:
+    """Imports an authority for servers into the database where chromium looks."""
+    database = home / ".pki" / "nssdb"
+    database.mkdir(parents=True)
+    where = ["-d", f"sql:{database}"]
+    subprocess.run(["certutil", *where, "-N", "--empty-password"], check=True)
+    subprocess.run(["certutil", *where, "-A", "-n", "stack", "-t", "C,,", "-i", ca_file], check=True)

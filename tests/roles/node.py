@@ -1,0 +1,144 @@
+"""A machine of this host for the tests of roles, and playbooks that run on it."""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import ansible_runner  # type: ignore[import-untyped]
+import testinfra
+import yaml
+from testinfra.host import Host
+
+from components import playbook_run
+from components.playbook import PLAYBOOKS, common_variables
+from components.secrets import issue_certificate, new_authority, new_password, new_ssh_key
+from components.sources import base_image, files, leftovers, network, nspawn, variables
+from components.sources.records import MachineSpec
+
+NAME = "control-plane-1"
+MEMORY_MIB = 1024
+EVERYTHING = Path(__file__).with_name("node.yml")
+
+
+@dataclass(frozen=True)
+class Played:
+    """How a playbook ended."""
+
+    successful: bool
+    changed: int
+    """Tasks that changed something."""
+    failures: str
+    """What the failed tasks said."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine, as a playbook and a test reach it.
+
+    Attributes:
+        stack: What everything of it on this host is named after.
+        host: As the component `Machines` gives hosts.
+        variables: What the components would give to the playbooks.
+        folder: Only ours; has the key, known_hosts and ssh.conf.
+    """
+
+    stack: str
+    host: dict[str, Any]
+    variables: dict[str, Any]
+    folder: Path
+
+    @classmethod
+    def up(cls, folder: Path) -> Self:
+        """A new machine, running."""
+        stack = f"test-{secrets.token_hex(2)}"
+        net = network.ensure_network(stack)
+        address = str(net.address(NAME))
+        private_key, public_key = new_ssh_key("operator")
+        host_private_key, host_key = new_ssh_key(NAME)
+        spec = MachineSpec(
+            stack=stack, name=NAME, memory_mib=MEMORY_MIB, authorized_key=public_key, host_key=host_key,
+            host_private_key=host_private_key,
+        )  # fmt: skip
+        record = nspawn.ensure_machine(spec, net, print)
+        facts = variables.facts(base_image.Base(record.base).root)
+        host = {
+            "name": NAME, "group": "control_plane", "address": address, "user": "root", "port": 22,
+            "host_key": host_key, "variables": variables.variables(MEMORY_MIB, facts),
+        }  # fmt: skip
+        files.write(folder / "key", private_key, 0o600)
+        (folder / "known_hosts").write_text(playbook_run.known_hosts([host]))
+        (folder / "ssh.conf").write_text(
+            f"Host *\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n"
+            "  StrictHostKeyChecking yes\n  BatchMode yes\n"
+        )
+        return cls(stack, host, given(address), folder)
+
+    def down(self) -> None:
+        """Removes the machine and all of it on this host."""
+        leftovers.remove_leftovers(self.stack, print)
+
+    @property
+    def address(self) -> str:
+        return str(self.host["address"])
+
+    @property
+    def registry(self) -> str:
+        """Host and port of the registry on it."""
+        return str(self.variables["registry_endpoint"])
+
+    def inside(self) -> Host:
+        """The machine over SSH, for testinfra."""
+        return testinfra.get_host(f"ssh://root@{self.address}", ssh_config=str(self.folder / "ssh.conf"))
+
+    def play(self, playbook: Path = EVERYTHING, **edited: Any) -> Played:
+        """Runs a playbook with the variables, of which some may be edited."""
+        inventory = playbook_run.inventory([self.host], str(self.folder / "key"))
+        written = self.folder / "variables.yml"
+        files.write(written, yaml.safe_dump({**self.variables, **edited}), 0o600)
+        run = ansible_runner.run(
+            private_data_dir=str(self.folder),
+            project_dir=str(playbook.parent),
+            playbook=playbook.name,
+            inventory=inventory,
+            cmdline=f"--extra-vars @{written}",
+            envvars={
+                "PATH": playbook_run.search_path(),
+                "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
+                "ANSIBLE_SSH_COMMON_ARGS": f"-F {self.folder}/ssh.conf",
+            },
+            quiet=True,
+        )
+        failed = [event["event_data"] for event in run.events if event["event"] == "runner_on_failed"]
+        return Played(
+            successful=run.status == "successful",
+            changed=sum(run.stats["changed"].values()),
+            failures="\n".join(map(playbook_run.failure_text, failed)),
+        )
+
+
+def given(address: str) -> dict[str, Any]:
+    """What the components give to the playbooks, for one machine."""
+    authority, authority_key = new_authority("test of roles")
+    certificate, key = issue_certificate([address], authority=authority, authority_key=authority_key)
+    password = new_password()
+    return {
+        **common_variables(),
+        "machines_ca_certificate": authority,
+        "registry_certificate": certificate,
+        "registry_endpoint": f"{address}:5000",
+        "registry_key": key,
+        "registry_password": password,
+        "containerd_registry_authorization": "Basic " + base64.b64encode(f"node:{password}".encode()).decode(),
+    }
+
+
+def secret_texts(variables: Mapping[str, Any]) -> list[str]:
+    """Pieces of each secret by which it would be recognised."""
+    return [
+        variables["registry_password"],
+        variables["registry_key"].splitlines()[1],
+        variables["containerd_registry_authorization"].removeprefix("Basic "),
+    ]

@@ -1,0 +1,284 @@
+"""The hub: what it is told, what it and sessions may do, and where they may go."""
+
+import asyncio
+import importlib
+import json
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_asyncio.client import ApiClient
+from kubespawner import KubeSpawner
+
+from components import hub, secrets
+from components.hub import HubConfig
+from tests.unit import program
+from tests.unit.manifests import careless, lets_out, violations
+
+OUTSIDE = ("192.0.2.1", "198.51.100.7")
+INSIDE = {
+    "a pod": "10.244.1.5",
+    "a service": "10.96.0.1",
+    "a machine": "10.240.3.11",
+    "the operator's computer": "10.240.3.1",
+    "a cloud's credentials": "169.254.169.254",
+}
+
+
+@pytest.fixture
+def cygnet_hub(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The hub's own Python, which reads what we write."""
+    monkeypatch.syspath_prepend(str(program.PROJECT / "images/hub"))
+    return importlib.import_module("cygnet_hub")
+
+
+def settings(**keys: Any) -> dict[str, Any]:
+    return hub.hub_settings(
+        HubConfig(**keys), image="r/cygnet/session:1", storage_class="shared", trusted_networks=["10.244.0.0/16"]
+    )
+
+
+# What the hub is told
+
+
+@pytest.mark.parametrize(
+    ("keys", "where", "value"),
+    [
+        ({}, ("idle_hours",), 4),
+        ({"idle_hours": 0}, ("idle_hours",), 0),
+        ({"title": "SWAN"}, ("title",), "SWAN"),
+        ({"active_session_limit": 50}, ("active_session_limit",), 50),
+        ({"home_gib": 7}, ("sessions", "home", "size_gib"), 7),
+        ({"cores": 4}, ("sessions", "size", "cores"), 4),
+        ({"cores_guaranteed": 0.5}, ("sessions", "size", "cores_guaranteed"), 0.5),
+        ({"memory_gib": 8}, ("sessions", "size", "memory_gib"), 8),
+        ({"memory_gib_guaranteed": 1}, ("sessions", "size", "memory_gib_guaranteed"), 1),
+    ],
+)
+def test_what_the_stack_says_reaches_the_hub(keys: dict[str, Any], where: tuple[str, ...], value: Any) -> None:
+    found: Any = settings(**keys)
+    for step in where:
+        found = found[step]
+    assert found == value
+
+
+def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
+    other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
+    other |= {"home_gib": 9, "idle_hours": 9, "active_session_limit": 9}
+    assert set(other) == set(HubConfig.model_fields)
+    for key, value in other.items():
+        assert settings(**{key: value}) != settings(), key
+
+
+@pytest.mark.usefixtures("cygnet_hub")
+def test_the_hub_reads_what_we_write(local: program.Engine) -> None:
+    from cygnet_hub.settings import Settings  # noqa: PLC0415
+
+    read = Settings.model_validate(yaml.safe_load(local.one("ConfigMap", "hub").inputs["data"]["hub.yaml"]))
+    assert read.sessions.namespace == "sessions"
+    assert read.sessions.home.storage_class == "shared"
+    assert [str(network) for network in read.trusted_networks] == ["10.244.0.0/16"]
+
+
+@pytest.mark.usefixtures("cygnet_hub")
+def test_the_hub_reads_its_secrets(local: program.Engine, tmp_path: Any) -> None:
+    from cygnet_hub.accounts import Accounts  # noqa: PLC0415
+    from cygnet_hub.settings import read_secrets  # noqa: PLC0415
+
+    for name, text in local.one("Secret", "hub").inputs["stringData"].items():
+        (tmp_path / name).write_text(text)
+    assert read_secrets(tmp_path)
+    assert sorted(Accounts(tmp_path / "accounts.json").all()) == ["operator", "physicist"]
+
+
+def test_the_addresses_that_the_hub_is_told_are_services_of_ours(local: program.Engine) -> None:
+    services = {
+        f"{one.inputs['metadata']['name']}.{one.inputs['metadata']['namespace']}.svc:{port['port']:g}"
+        for one in local.of("Service")
+        if one.custom
+        for port in one.inputs["spec"]["ports"]
+    }
+    told = settings()
+    proxy_arguments = hub.proxy_spec("r/proxy:1")["template"]["spec"]["containers"][0]["args"]
+    target = next(one for one in proxy_arguments if one.startswith("--default-target=")).partition("=")[2]
+    for url in (told["hub_url"], told["proxy_api_url"], target):
+        assert url.removeprefix("http://") in services
+
+
+# The pods
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        hub.hub_spec("r/hub:1", "digest")["template"],
+        hub.proxy_spec("r/proxy:1")["template"],
+        hub.session_image_spec("r/session:1", "r/pause:1")["template"],
+    ],
+    ids=["hub", "proxy", "session-image"],
+)
+def test_pods_keep_to_the_level_that_their_namespace_enforces(template: dict[str, Any]) -> None:
+    assert violations(template["spec"]) == []
+    assert careless(template["spec"]) == []
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KubeSpawner makes manifests without a cluster."""
+    monkeypatch.setattr("kubespawner.spawner.load_config", lambda **_: None)
+    monkeypatch.setattr("kubespawner.spawner.shared_client", lambda _: None)
+
+
+def session_pod(options: dict[str, Any]) -> dict[str, Any]:
+    """A session's pod, as KubeSpawner makes it with the hub's own configuration."""
+    spawner = KubeSpawner(_mock=True)
+    for key, value in options.items():
+        setattr(spawner, key, value)
+
+    async def manifest() -> dict[str, Any]:
+        async with ApiClient() as client:
+            made: dict[str, Any] = client.sanitize_for_serialization(await spawner.get_pod_manifest())
+        return made
+
+    return asyncio.run(manifest())
+
+
+@pytest.mark.usefixtures("offline", "cygnet_hub")
+def test_sessions_keep_to_the_level_that_their_namespace_enforces() -> None:
+    from cygnet_hub.config import spawner  # noqa: PLC0415
+    from cygnet_hub.settings import Settings  # noqa: PLC0415
+
+    options = spawner(Settings.model_validate(settings(memory_gib=3, cores=2)).sessions)
+    assert options["namespace"] == hub.SESSIONS_NAMESPACE
+    pod = session_pod({key: value for key, value in options.items() if key != "profile_list"})
+    spec = pod["spec"]
+    assert violations(spec) == []
+    assert careless(spec) == []
+    (session,) = spec["containers"]
+    assert session["resources"]["limits"] == {"cpu": 2, "memory": 3 * 2**30}
+    assert "privileged" not in json.dumps(pod)
+
+
+def test_new_settings_start_a_new_hub() -> None:
+    one, two = (hub.hub_spec("r/hub:1", digest)["template"]["metadata"]["annotations"] for digest in ("a", "b"))
+    assert one != two
+
+
+def test_one_hub_and_one_proxy_and_never_two(local: program.Engine) -> None:
+    for name in ("hub", "proxy"):
+        spec = local.one("Deployment", name).inputs["spec"]
+        assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate"), name
+
+
+def test_new_settings_restart_the_hub_and_new_accounts_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets.secrets, "token_hex", lambda length: "ab" * length)  # as if kept from run to run
+
+    def started_with(config: dict[str, Any]) -> Any:
+        spec = program.run("site", config).one("Deployment", "hub").inputs["spec"]
+        return spec["template"]["metadata"]["annotations"]
+
+    before = started_with({"cygnet:auth": {"accounts": ["ada"]}})
+    assert started_with({"cygnet:auth": {"accounts": ["ada", "bob"]}}) == before
+    assert started_with({"cygnet:hub": {"title": "other"}}) != before
+
+
+# What the hub may do
+
+
+def rules() -> set[tuple[str, str]]:
+    return {(resource, verb) for rule in hub.HUB_RULES for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+def test_the_hub_cannot_delete_a_home() -> None:
+    assert ("persistentvolumeclaims", "create") in rules()
+    assert not {verb for resource, verb in rules() if resource == "persistentvolumeclaims"} & {
+        "delete", "deletecollection", "patch", "update", "*",
+    }  # fmt: skip
+
+
+def test_the_hub_makes_and_removes_pods_and_cannot_enter_them() -> None:
+    assert {("pods", "create"), ("pods", "delete")} <= rules()
+    assert {resource for resource, _ in rules()} == {"pods", "persistentvolumeclaims", "events"}
+
+
+def test_the_hub_may_do_so_in_the_namespace_of_sessions_only(local: program.Engine) -> None:
+    assert local.one("Role", "hub").inputs["metadata"]["namespace"] == "sessions"
+    binding = local.one("RoleBinding", "hub").inputs
+    assert binding["metadata"]["namespace"] == "sessions"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "hub", "namespace": "hub"}]
+    cluster_wide = [one.name for one in local.of("ClusterRoleBinding")]
+    assert cluster_wide == ["storage"]
+
+
+# Where pods may go
+
+
+@pytest.fixture
+def session_policy(local: program.Engine) -> dict[str, Any]:
+    found: dict[str, Any] = local.one("NetworkPolicy", "sessions").inputs["spec"]
+    return found
+
+
+@pytest.mark.parametrize("address", INSIDE.values(), ids=INSIDE)
+def test_a_session_does_not_reach(session_policy: dict[str, Any], address: str) -> None:
+    assert not lets_out(session_policy, address)
+
+
+@pytest.mark.parametrize("address", OUTSIDE)
+def test_a_session_reaches_the_outside(session_policy: dict[str, Any], address: str) -> None:
+    assert lets_out(session_policy, address)
+
+
+def test_the_session_policy_holds_for_every_pod_there_in_both_directions(session_policy: dict[str, Any]) -> None:
+    assert session_policy["podSelector"] == {}
+    assert sorted(session_policy["policyTypes"]) == ["Egress", "Ingress"]
+
+
+def test_a_session_is_reached_by_the_hub_and_its_proxy_only(session_policy: dict[str, Any]) -> None:
+    (rule,) = session_policy["ingress"]
+    assert [peer["namespaceSelector"]["matchLabels"] for peer in rule["from"]] == [
+        {"kubernetes.io/metadata.name": "hub"}
+    ] * 2
+    assert all("podSelector" in peer for peer in rule["from"])
+    assert [port["port"] for port in rule["ports"]] == [8888]
+
+
+def test_other_networks_are_kept_from_sessions_too() -> None:
+    engine = program.run(
+        "site", {"cygnet:cluster": {"pod_network": "172.16.0.0/16", "service_network": "172.18.0.0/16"}}
+    )
+    policy = engine.one("NetworkPolicy", "sessions").inputs["spec"]
+    assert not any(lets_out(policy, address) for address in ("172.16.1.1", "172.18.0.1", "10.240.3.11"))
+    assert lets_out(policy, "10.96.0.1"), "what is nobody's here is the outside"
+
+
+def test_the_hub_reaches_the_api_server_and_nothing_else_by_address(local: program.Engine) -> None:
+    policy = local.one("NetworkPolicy", "hub").inputs["spec"]
+    assert lets_out(policy, "10.240.3.11")
+    assert not any(lets_out(policy, address) for address in ("10.240.3.21", "169.254.169.254", *OUTSIDE))
+
+
+def test_the_proxy_reaches_nothing_by_address_and_is_reached_by_the_gateway() -> None:
+    assert not any(lets_out(hub.PROXY_POLICY, address) for address in (*INSIDE.values(), *OUTSIDE))
+    users, _ = hub.PROXY_POLICY["ingress"]
+    assert users["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateway"}}}]
+    assert [port["port"] for port in users["ports"]] == [8000], "its API is the hub's alone"
+
+
+# Secrets
+
+
+def test_no_key_of_the_hub_is_a_default(local: program.Engine) -> None:
+    again = program.run("site", {})
+    made = [engine.one("Secret", "hub").inputs["stringData"] for engine in (local, again)]
+    for key in ("proxy-token", "cookie-secret", "crypt-key"):
+        assert len(bytes.fromhex(made[0][key])) == 32
+        assert made[0][key] != made[1][key]
+
+
+def test_the_hubs_secrets_stand_in_a_secret_only(local: program.Engine) -> None:
+    values = local.one("Secret", "hub").inputs["stringData"].values()
+    others = [one for one in local.asked if one.type.startswith("kubernetes:") and one.type.split(":")[2] != "Secret"]
+    text = json.dumps([one.inputs for one in others])
+    assert not any(value in text for value in values)

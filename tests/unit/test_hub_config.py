@@ -1,0 +1,633 @@
+"""The hub's own Python: what it reads, what it tells JupyterHub, and whom it lets in."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from argon2 import PasswordHasher
+from cygnet_hub import accounts, config, patience
+from cygnet_hub.accounts import Accounts, AccountsAuthenticator, client_address
+from cygnet_hub.patience import Counter, Patience
+from cygnet_hub.settings import Secrets, Settings, SettingsError, read_secrets, read_settings
+from jupyterhub.app import JupyterHub
+from jupyterhub.proxy import ConfigurableHTTPProxy
+from kubernetes_asyncio.client import ApiClient
+from kubespawner import KubeSpawner
+from tornado.web import HTTPError
+from traitlets.config import Config
+
+SMALLEST: dict[str, Any] = {
+    "sessions": {
+        "image": "registry:5000/cygnet/session:1",
+        "size": {"cores": 2, "memory_gib": 4},
+        "home": {"storage_class": "shared"},
+    }
+}
+KEY = "ab" * 32
+PROFILES = [
+    {"name": "small", "title": "Small", "cores": 1, "memory_gib": 2},
+    {"name": "large", "title": "Large", "description": "For fits", "cores": 4, "memory_gib": 8,
+     "node_selector": {"size": "large"}},
+]  # fmt: skip
+SECRETS = Secrets.model_validate({"proxy_token": "token of the proxy", "cookie_secret": KEY, "crypt_key": "cd" * 32})
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def settings(sessions: dict[str, Any] | None = None, **keys: Any) -> Settings:
+    return Settings.model_validate({**SMALLEST, **keys, "sessions": {**SMALLEST["sessions"], **(sessions or {})}})
+
+
+# Settings
+
+
+def refused(tmp_path: Path, told: Any) -> str:
+    (tmp_path / "hub.yaml").write_text(told if isinstance(told, str) else yaml.safe_dump(told))
+    with pytest.raises(SettingsError) as error:
+        read_settings(tmp_path / "hub.yaml")
+    assert str(tmp_path / "hub.yaml") in str(error.value)
+    return str(error.value)
+
+
+def test_the_smallest_file_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "hub.yaml").write_text(yaml.safe_dump(SMALLEST))
+    read = read_settings(tmp_path / "hub.yaml")
+    assert read.sessions.namespace == "sessions"
+    assert read.sessions.home.size_gib == 10
+    assert read.idle_hours == 0
+    assert read.hub_url == "http://hub:8081"
+
+
+@pytest.mark.parametrize(
+    ("keys", "sessions", "found"),
+    [
+        ({"titel": "x"}, {}, "titel: is no setting of the hub"),
+        ({"trusted_networks": ["10.0.0.0/33"]}, {}, "trusted_networks.0"),
+        ({"idle_hours": -1}, {}, "idle_hours"),
+        ({}, {"imagee": "x"}, "sessions.imagee: is no setting of the hub"),
+        ({}, {"size": {"cores": 2, "memory": 4}}, "sessions.size.memory_gib: Field required"),
+        ({}, {"size": {"cores": 0, "memory_gib": 4}}, "sessions.size.cores"),
+        ({}, {"size": {"cores": 2, "memory_gib": 4, "cores_guaranteed": 3}}, "_guaranteed is 3, more than cores (2)"),
+        ({}, {"size": {"cores": 2, "memory_gib": 4, "memory_gib_guaranteed": 5}}, "more than memory_gib (4)"),
+        ({}, {"home": {"storage_class": "shared", "sise": 1}}, "sessions.home.sise: is no setting of the hub"),
+        ({}, {"tolerations": [{"key": "gpu", "effect": "Never"}]}, "sessions.tolerations.0.effect"),
+        ({}, {"profiles": [PROFILES[0], PROFILES[0]]}, "two profiles have the name small"),
+        ({}, {"start_timeout_seconds": "soon"}, "sessions.start_timeout_seconds"),
+    ],
+)  # fmt: skip
+def test_a_bad_setting_is_refused(tmp_path: Path, keys: dict[str, Any], sessions: dict[str, Any], found: str) -> None:
+    told = {**SMALLEST, **keys, "sessions": {**SMALLEST["sessions"], **sessions}}
+    assert found in refused(tmp_path, told)
+
+
+def test_all_findings_come_at_once(tmp_path: Path) -> None:
+    text = refused(tmp_path, {"titel": "x", "idle_hours": "long", "sessions": {}})
+    assert "5 findings" in text
+    for key in ("titel", "idle_hours", "sessions.image", "sessions.size", "sessions.home"):
+        assert f"\n  {key}: " in text
+
+
+@pytest.mark.parametrize("told", ["", "[]", "sessions: [", "just text"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, told: str) -> None:
+    refused(tmp_path, told)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"hub\.yaml"):
+        read_settings(tmp_path / "hub.yaml")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        settings().title = "x"
+
+
+def write_secrets(folder: Path, **changed: str) -> Path:
+    for name, text in {"proxy-token": "t", "cookie-secret": KEY, "crypt-key": f"{KEY}\n", **changed}.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_secrets_are_read_from_files_and_not_shown(tmp_path: Path) -> None:
+    read = read_secrets(write_secrets(tmp_path))
+    assert read.crypt_key.get_secret_value() == KEY
+    assert KEY not in repr(read)
+
+
+@pytest.mark.parametrize("text", ["not hexadecimal", "abcd", ""])
+def test_a_bad_secret_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=r"cookie_secret: (is not hexadecimal|has . bytes, not 32)") as error:
+        read_secrets(write_secrets(tmp_path, **{"cookie-secret": text}))
+    assert not text or text not in str(error.value).replace("is not hexadecimal", "")
+
+
+def test_a_missing_secret_is_named(tmp_path: Path) -> None:
+    (write_secrets(tmp_path) / "crypt-key").unlink()
+    with pytest.raises(SettingsError, match="crypt-key"):
+        read_secrets(tmp_path)
+
+
+# What JupyterHub is told
+
+
+def made(*arguments: Any, **keys: Any) -> Config:
+    return config.configuration(settings(*arguments, **keys), SECRETS)
+
+
+def test_every_setting_is_one_that_jupyterhub_knows() -> None:
+    """A misspelt one would be overlooked by JupyterHub."""
+    classes = {
+        "JupyterHub": JupyterHub,
+        "ConfigurableHTTPProxy": ConfigurableHTTPProxy,
+        "KubeSpawner": KubeSpawner,
+        "AccountsAuthenticator": AccountsAuthenticator,
+    }
+    told = made(idle_hours=1)
+    assert set(told) == {*classes, "CryptKeeper"}
+    for name, known in classes.items():
+        assert set(told[name]) - set(known.class_traits(config=True)) == set()
+
+
+def test_a_restart_of_the_hub_ends_nothing() -> None:
+    told = made().JupyterHub
+    assert told.cleanup_servers is False
+    assert told.cleanup_proxy is False
+    assert told.db_url == "sqlite:////srv/jupyterhub/jupyterhub.sqlite"
+    assert told.cookie_secret == bytes.fromhex(KEY)
+    assert made().CryptKeeper["keys"] == [bytes.fromhex("cd" * 32)]
+
+
+def test_the_proxy_is_a_pod_of_its_own() -> None:
+    told = made(proxy_api_url="http://there:8001").ConfigurableHTTPProxy
+    assert told == {"should_start": False, "api_url": "http://there:8001", "auth_token": "token of the proxy"}
+
+
+def test_cookies_travel_by_https_only() -> None:
+    assert made().JupyterHub.tornado_settings["cookie_options"] == {"secure": True, "samesite": "Lax"}
+
+
+def test_hub_settings_arrive() -> None:
+    told = made(title="SWAN", announcement="<b>x</b>", hub_url="http://h:8081", active_session_limit=7).JupyterHub
+    assert told.template_vars == {"title": "SWAN", "announcement": "<b>x</b>"}
+    assert told.hub_connect_url == "http://h:8081"
+    assert told.active_server_limit == 7
+
+
+def test_no_idle_hours_no_culler() -> None:
+    assert "services" not in made().JupyterHub
+    assert "load_roles" not in made().JupyterHub
+
+
+@pytest.mark.parametrize(("hours", "timeout", "every"), [(0.01, 36, 10), (1, 3600, 360), (4, 14400, 600)])
+def test_the_culler_has_its_rights_and_no_others(hours: float, timeout: int, every: int) -> None:
+    told = made(idle_hours=hours).JupyterHub
+    (service,), (role,) = told.services, told.load_roles
+    assert service["command"][1:] == ["-m", "jupyterhub_idle_culler", f"--timeout={timeout}", f"--cull-every={every}"]
+    assert "admin" not in service
+    assert role["services"] == [service["name"]]
+    assert set(role["scopes"]) == {"list:users", "read:users:activity", "read:servers", "delete:servers"}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KubeSpawner makes manifests without a cluster."""
+    monkeypatch.setattr("kubespawner.spawner.load_config", lambda **_: None)
+    monkeypatch.setattr("kubespawner.spawner.shared_client", lambda _: None)
+
+
+def spawner(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> KubeSpawner:
+    """The spawner of a user's session, configured as the hub configures it."""
+    person = SimpleNamespace(name=user, id=1, url=f"/user/{user}/")
+    return KubeSpawner(config=made(sessions, **keys), user=person, _mock=True)
+
+
+def pod(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> dict[str, Any]:
+    async def manifest() -> dict[str, Any]:
+        async with ApiClient() as client:
+            found = await spawner(sessions, user=user, **keys).get_pod_manifest()
+            plain: dict[str, Any] = client.sanitize_for_serialization(found)
+            return plain
+
+    return asyncio.run(manifest())
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_has_no_rights() -> None:
+    spec = pod()["spec"]
+    (container,) = spec["containers"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["securityContext"] == {
+        "fsGroup": 100,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": 100,
+        "runAsUser": 1000,
+    }
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_writes_to_its_home_and_to_scratch() -> None:
+    spec = pod({"tmp_gib": 3})["spec"]
+    (container,) = spec["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts.pop("home") == "/home/alice"
+    assert set(mounts.values()) == {"/tmp", "/dev/shm", "/var/lib/extrausers"}  # noqa: S108 - the pod's own
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert volumes["home"]["persistentVolumeClaim"] == {"claimName": "home-alice"}
+    assert volumes["tmp"]["emptyDir"] == {"sizeLimit": "3Gi"}
+    assert volumes["shm"]["emptyDir"] == {"medium": "Memory"}
+    assert container["workingDir"] == "/home/alice"
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_runs_what_it_is_told_to_run() -> None:
+    (container,) = pod()["spec"]["containers"]
+    assert container["image"] == "registry:5000/cygnet/session:1"
+    assert container["imagePullPolicy"] == "IfNotPresent"
+    assert container["args"] == ["jupyterhub-singleuser"]
+    assert "command" not in container  # the image's entry point gives the user a name first
+
+
+def environment(manifest: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in manifest["spec"]["containers"][0]["env"]}
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_environment_is_the_sites_word_for_word() -> None:
+    found = environment(pod({"environment": {"TZ": "Europe/Zurich", "BRACES": "{username} {}"}}))
+    assert found["HOME"] == "/home/alice"
+    assert found["USER"] == "alice"
+    assert found["TZ"] == "Europe/Zurich"
+    assert found["BRACES"] == "{username} {}"
+    assert found["JUPYTERHUB_DEFAULT_URL"] == "/lab"
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("user", ["alice", "Ünsal", "a.b@example.org", "x" * 80, "-", "a:b/c"])
+def test_any_name_gives_a_safe_home(user: str) -> None:
+    manifest = pod(user=user)
+    home = environment(manifest)["HOME"]
+    assert re.fullmatch(r"/home/[a-z0-9][a-z0-9-]{0,62}", home)
+    assert environment(manifest)["USER"] == home.removeprefix("/home/")
+    assert re.fullmatch(r"session-[a-z0-9-]{1,55}", manifest["metadata"]["name"])
+    assert manifest["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == f"home-{home.removeprefix('/home/')}"
+
+
+@pytest.mark.usefixtures("offline")
+def test_two_names_never_share_a_home() -> None:
+    names = ["alice", "Alice", "a.b", "a-b", "a@b", "x" * 80, "x" * 81]
+    assert len({environment(pod(user=name))["HOME"] for name in names}) == len(names)
+
+
+@pytest.mark.usefixtures("offline")
+def test_limits_and_guarantees() -> None:
+    (container,) = pod({"size": {"cores": 2, "memory_gib": 4}})["spec"]["containers"]
+    assert container["resources"] == {
+        "limits": {"cpu": 2.0, "memory": 4 * 2**30},
+        "requests": {"cpu": 0.2, "memory": 2**30},
+    }
+    size = {"cores": 1, "memory_gib": 2, "cores_guaranteed": 0.5, "memory_gib_guaranteed": 1.5}
+    (container,) = pod({"size": size})["spec"]["containers"]
+    assert container["resources"]["requests"] == {"cpu": 0.5, "memory": 1610612736}
+
+
+@pytest.mark.usefixtures("offline")
+def test_where_sessions_go() -> None:
+    tolerations = [{"key": "gpu"}, {"key": "pool", "operator": "Equal", "value": "course", "effect": "NoExecute"}]
+    manifest = pod({"node_selector": {"pool": "users"}, "tolerations": tolerations, "namespace": "elsewhere"})
+    assert manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "session"
+    assert manifest["spec"]["nodeSelector"] == {"pool": "users"}
+    assert manifest["spec"]["tolerations"] == [
+        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "pool", "operator": "Equal", "value": "course", "effect": "NoExecute"},
+    ]
+    assert spawner({"namespace": "elsewhere"}).namespace == "elsewhere"
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_home_outlives_its_session() -> None:
+    found = spawner({"home": {"storage_class": "shared", "size_gib": 3}})
+    claim = found.get_pvc_manifest()
+    assert found.delete_pvc is False
+    assert claim.metadata.name == "home-alice"
+    assert claim.spec.storage_class_name == "shared"
+    assert claim.spec.access_modes == ["ReadWriteMany"]
+    assert claim.spec.resources.requests == {"storage": "3Gi"}
+
+
+def test_no_profiles_no_page_of_choices() -> None:
+    assert made().KubeSpawner.profile_list == []
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_chosen_profile_is_what_the_session_gets() -> None:
+    sessions = {"profiles": PROFILES, "node_selector": {"pool": "users"}}
+    small, large = made(sessions).KubeSpawner.profile_list
+    assert (small["default"], large["default"]) == (True, False)
+    assert small["description"] == "1 cores, 2 GiB of memory"
+    assert large["description"] == "For fits"
+
+    chosen = spawner(sessions)
+    chosen.user_options = {"profile": "large"}
+    asyncio.run(chosen.load_user_options())
+    assert chosen.mem_limit == 8 * 2**30
+    assert chosen.node_selector == {"pool": "users", "size": "large"}
+
+
+# Who may come in
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The accounts of alice, and of root, who is an admin."""
+    target = tmp_path / "accounts.json"
+    people = {"alice": {"hash": QUICK.hash("right")}, "root": {"hash": QUICK.hash("secret"), "admin": True}}
+    target.write_text(json.dumps(people))
+    return target
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def door(file: Path, clock: Clock) -> AccountsAuthenticator:
+    told = made(trusted_networks=["10.244.0.0/16"])
+    told.AccountsAuthenticator.accounts_file = str(file)
+    made_door = AccountsAuthenticator(config=told)
+    made_door.patience = Patience(clock)
+    made_door._nobody = QUICK.hash("nobody knows")
+    return made_door
+
+
+def request(address: str = "192.0.2.1") -> Any:
+    """A request that came through the gateway and the proxy."""
+    headers = SimpleNamespace(get_list=lambda _: [f"{address}, 10.244.0.3"])
+    connection = SimpleNamespace(context=SimpleNamespace(address=("10.244.1.5", 1)))
+    return SimpleNamespace(request=SimpleNamespace(headers=headers, connection=connection))
+
+
+def enter(door: AccountsAuthenticator, name: str, password: str, address: str = "192.0.2.1") -> Any:
+    """What the hub makes of a sign-in: the user, None, or the seconds to wait."""
+    data = {"username": name, "password": password}
+    try:
+        return asyncio.run(door.get_authenticated_user(request(address), data))
+    except HTTPError as error:
+        found = re.fullmatch(r"Too many wrong passwords\. Try again in (\d+) s\.", str(error.log_message))
+        return int(found[1]) if found and error.status_code == 429 else pytest.fail(repr(error))
+
+
+def test_right_passwords(door: AccountsAuthenticator) -> None:
+    alice, root = enter(door, "alice", "right"), enter(door, "root", "secret")
+    assert (alice["name"], alice["admin"]) == ("alice", False)
+    assert (root["name"], root["admin"]) == ("root", True)
+    assert enter(door, "Alice", "right")["name"] == "alice"
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("alice", "wrong"), ("alice", ""), ("alice", "secret"), ("alice", "right "), ("nobody", "right"), ("", "")],
+)
+def test_wrong_ones(door: AccountsAuthenticator, name: str, password: str) -> None:
+    assert enter(door, name, password) is None
+
+
+def test_a_form_without_fields_is_a_wrong_password(door: AccountsAuthenticator) -> None:
+    assert asyncio.run(door.get_authenticated_user(request(), {})) is None
+
+
+def test_an_unknown_user_costs_a_check_like_a_known_one(
+    door: AccountsAuthenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+    verify = accounts.verify
+    monkeypatch.setattr(accounts, "verify", lambda expected, said: checked.append(expected) or verify(expected, said))
+    enter(door, "nobody", "x")
+    enter(door, "alice", "x")
+    assert [one.split("$")[1] for one in checked] == ["argon2id", "argon2id"]
+
+
+def test_an_unknown_users_check_is_as_hard_as_a_new_accounts() -> None:
+    strength = PasswordHasher()
+    nobody = AccountsAuthenticator(config=made())._nobody
+    assert f"m={strength.memory_cost},t={strength.time_cost},p={strength.parallelism}" in nobody
+
+
+def test_each_wrong_password_costs_more_up_to_a_minute(door: AccountsAuthenticator, clock: Clock) -> None:
+    for _ in range(3):
+        assert enter(door, "alice", "wrong") is None
+    waits = []
+    for _ in range(9):
+        waits.append(enter(door, "alice", "wrong"))
+        clock.now += waits[-1]
+        assert enter(door, "alice", "wrong") is None
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_waiting_is_for_the_right_password_too_and_then_it_is_over(door: AccountsAuthenticator, clock: Clock) -> None:
+    for _ in range(3):
+        enter(door, "alice", "wrong")
+    assert enter(door, "alice", "right") == 1
+    clock.now += 1
+    assert enter(door, "alice", "right")["name"] == "alice"
+    assert enter(door, "alice", "wrong") is None
+
+
+def test_what_was_refused_does_not_count(door: AccountsAuthenticator, clock: Clock) -> None:
+    for _ in range(3):
+        enter(door, "alice", "wrong")
+    for _ in range(10):
+        assert enter(door, "alice", "wrong") == 1
+    clock.now += 1
+    assert enter(door, "alice", "right")["name"] == "alice"
+
+
+def test_an_unknown_user_waits_like_a_known_one(door: AccountsAuthenticator) -> None:
+    assert [enter(door, "nobody", "x") for _ in range(4)] == [None, None, None, 1]
+
+
+def test_others_guesses_do_not_keep_a_user_waiting_who_signed_in_before(door: AccountsAuthenticator) -> None:
+    enter(door, "alice", "right", address="192.0.2.1")
+    assert [enter(door, "alice", "wrong", address="6.6.6.6") for _ in range(4)] == [None, None, None, 1]
+    assert enter(door, "alice", "right", address="192.0.2.1")["name"] == "alice"
+
+
+def test_guesses_from_many_addresses_count_together(door: AccountsAuthenticator) -> None:
+    assert [enter(door, "alice", "wrong", address=f"6.6.6.{last}") for last in range(4)] == [None, None, None, 1]
+
+
+def test_guesses_for_many_users_from_one_address_cost_too(door: AccountsAuthenticator, clock: Clock) -> None:
+    for number in range(patience.FREE_PER_ADDRESS):
+        assert enter(door, f"user{number}", "x") is None
+    assert enter(door, "alice", "right") == 1
+    assert enter(door, "alice", "right", address="192.0.2.2")["name"] == "alice"
+    clock.now += 1
+    assert enter(door, "alice", "right")["name"] == "alice"
+
+
+def test_an_account_of_ones_own_does_not_make_guessing_free(door: AccountsAuthenticator) -> None:
+    for number in range(patience.FREE_PER_ADDRESS):
+        enter(door, f"user{number}", "x", address="6.6.6.6")
+        if number == 10:
+            assert enter(door, "root", "secret", address="6.6.6.6")
+    assert enter(door, "other", "x", address="6.6.6.6") == 1
+
+
+def test_a_class_that_signs_in_at_once_does_not_wait(door: AccountsAuthenticator) -> None:
+    async def all_at_once() -> list[Any]:
+        data = {"username": "alice", "password": "right"}
+        return await asyncio.gather(*(door.get_authenticated_user(request(), data) for _ in range(60)))
+
+    assert {one["name"] for one in asyncio.run(all_at_once())} == {"alice"}
+
+
+def test_guesses_sent_at_once_are_not_free(door: AccountsAuthenticator) -> None:
+    async def all_at_once() -> list[Any]:
+        data = {"username": "alice", "password": "wrong"}
+        tries = (door.get_authenticated_user(request(), data) for _ in range(20))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    found = asyncio.run(all_at_once())
+    assert found.count(None) < patience.FREE_PER_USER + accounts.CHECKS_AT_ONCE
+
+
+def test_a_refusal_is_logged_without_the_password(
+    door: AccountsAuthenticator, caplog: pytest.LogCaptureFixture
+) -> None:
+    door.log = logging.getLogger("door")
+    for _ in range(4):
+        enter(door, "alice", "my secret")
+    assert "Sign-in of 'alice' from 192.0.2.1 refused" in caplog.text
+    assert "my secret" not in caplog.text
+
+
+def test_what_is_remembered_is_bounded_and_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "REMEMBERED", 100)
+    counter = Counter(1, clock)
+    for number in range(1000):
+        counter.add(number)
+    assert sum(counter.seconds(number) > 0 for number in range(1000)) == 100
+    assert counter.seconds(999) == 1
+    clock.now += patience.FORGOTTEN_AFTER_SECONDS + 1
+    counter.add(999)
+    assert counter.seconds(999) == 1
+
+
+@pytest.mark.parametrize("failures", [3, 50, 5000])
+def test_no_wait_is_longer_than_a_minute(clock: Clock, failures: int) -> None:
+    counter = Counter(3, clock)
+    for _ in range(failures):
+        counter.add("alice")
+    assert 1 <= counter.seconds("alice") <= 60
+
+
+# The file of accounts
+
+
+def replace(file: Path, people: dict[str, Any]) -> None:
+    """As Kubernetes does it: another file takes the place."""
+    other = file.with_name("new")
+    other.write_text(json.dumps(people))
+    other.rename(file)
+
+
+def test_a_replaced_file_is_read_again(door: AccountsAuthenticator, file: Path) -> None:
+    assert enter(door, "alice", "right")
+    replace(file, {"alice": {"hash": QUICK.hash("new")}, "bob": {"hash": QUICK.hash("bob's")}})
+    assert enter(door, "alice", "right") is None
+    assert enter(door, "alice", "new")
+    assert enter(door, "bob", "bob's")
+
+
+def test_an_unchanged_file_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Accounts(file)
+    first = found.all()
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("read again"))
+    assert found.all() is first
+
+
+def test_whoever_lost_the_account_is_out(door: AccountsAuthenticator, file: Path) -> None:
+    alice = SimpleNamespace(name="alice")
+    assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": False}
+    replace(file, {"alice": {"hash": QUICK.hash("x"), "admin": True}})
+    assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": True}
+    replace(file, {})
+    assert asyncio.run(door.refresh_user(alice)) is False
+
+
+@pytest.mark.parametrize(
+    ("people", "named"),
+    [({"alice": {"hash": "plain text"}}, "alice"), ({"bob": {"password": "x"}}, "bob"), ([], "the whole file")],
+)
+def test_a_bad_file_is_refused_without_showing_it(file: Path, people: Any, named: str) -> None:
+    replace(file, people)
+    with pytest.raises(ValueError, match=f"not an account: {named}") as error:
+        Accounts(file).all()
+    assert "plain text" not in str(error.value)
+
+
+# Where a request comes from
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("10.244.1.5", ["192.0.2.7, 10.244.0.3"], "192.0.2.7"),
+        ("10.244.1.5", ["6.6.6.6, 192.0.2.7, 10.244.0.3"], "192.0.2.7"),
+        ("10.244.1.5", ["6.6.6.6", "192.0.2.7"], "192.0.2.7"),
+        ("::ffff:10.244.1.5", ["::ffff:192.0.2.7"], "192.0.2.7"),
+        ("10.244.1.5", ["2001:db8::1, 10.244.0.3"], "2001:db8::1"),
+        ("203.0.113.9", ["192.0.2.7"], "203.0.113.9"),
+        ("10.244.1.5", [], "10.244.1.5"),
+        ("10.244.1.5", ["nonsense, 10.244.0.3"], "10.244.0.3"),
+    ],
+)
+def test_the_clients_address_is_the_last_that_no_proxy_of_ours_has(
+    peer: str, forwarded: list[str], address: str
+) -> None:
+    assert client_address(peer, forwarded, [ip_network("10.244.0.0/16")]) == address
+
+
+# The file that JupyterHub reads
+
+
+def test_jupyterhub_reads_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hub.yaml").write_text(yaml.safe_dump(SMALLEST))
+    (tmp_path / "secrets").mkdir()
+    write_secrets(tmp_path / "secrets")
+    script = Path(config.__file__).parents[1] / "jupyterhub_config.py"
+    reads: dict[str, Callable[[], Any]] = {
+        "read_settings": lambda: read_settings(tmp_path / "hub.yaml"),
+        "read_secrets": lambda: read_secrets(tmp_path / "secrets"),
+    }
+    for name, read in reads.items():
+        monkeypatch.setattr(f"cygnet_hub.settings.{name}", read)
+    monkeypatch.chdir(tmp_path)
+    app = JupyterHub()
+    app.load_config_file(os.fspath(script))
+    assert app.authenticator_class is AccountsAuthenticator
+    assert app.spawner_class is KubeSpawner
+    assert app.config.KubeSpawner.image == SMALLEST["sessions"]["image"]

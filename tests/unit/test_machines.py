@@ -1,0 +1,117 @@
+"""The machines' configuration: what it makes, what it refuses and how it says so."""
+
+from typing import Any
+
+import pytest
+
+from components import machines
+from components.config import ConfigError, parse
+from components.machines import GroupsConfig, MachinesConfig, wanted
+from components.sources import existing
+from components.sources.existing import ExistingHost
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMjRDDYzXDplGSXwQ0dVFeDwnc1jzhvdU9EAu7l3CjQq"
+
+
+def host(number: int, group: str = "worker", **more: Any) -> dict[str, Any]:
+    return {"name": f"blade-{number}", "group": group, "address": f"192.0.2.{number}", "host_key": KEY, **more}
+
+
+def refusal(document: dict[str, Any]) -> str:
+    """The one finding about a document under `cygnet:machines`, after the line that counts them."""
+    with pytest.raises(ConfigError) as caught:
+        parse({"machines": document}, "stacks/Pulumi.x.yaml")
+    head, *findings = str(caught.value).splitlines()
+    assert head.endswith("1 finding, nothing was changed"), str(caught.value)
+    return findings[0].strip()
+
+
+def test_without_a_word_there_is_a_control_plane_and_two_workers_on_this_host() -> None:
+    config = MachinesConfig()
+    assert config.source == "local"
+    assert [(machine.name, machine.group, machine.memory_mib) for machine in wanted(config.groups)] == [
+        ("control-plane-1", "control_plane", 4096),
+        ("worker-1", "worker", 6144),
+        ("worker-2", "worker", 6144),
+    ]
+
+
+def test_a_group_that_is_left_out_keeps_its_default() -> None:
+    groups = GroupsConfig.model_validate({"worker": {"count": 1}})
+    assert [machine.name for machine in wanted(groups)] == ["control-plane-1", "worker-1"]
+    assert groups.worker.memory_gib == 6
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_an_odd_control_plane_is_accepted(count: int) -> None:
+    groups = GroupsConfig.model_validate({"control_plane": {"count": count}, "worker": {"count": 0}})
+    assert len(wanted(groups)) == count
+
+
+@pytest.mark.parametrize("count", [0, 2, 4, 7])
+def test_another_control_plane_is_refused(count: int) -> None:
+    finding = refusal({"groups": {"control_plane": {"count": count}}})
+    assert finding.startswith("cygnet:machines.groups.control_plane.count: a control plane has 1, 3 or 5 machines")
+    assert f"not {count}" in finding
+
+
+@pytest.mark.parametrize(
+    ("document", "finding"),
+    [
+        ({"source": "openstack"}, "openstack is not there yet; use local, or existing"),
+        ({"source": "vagrant"}, "'local' or 'existing'"),
+        ({"groups": {"workers": {"count": 1}}}, "did you mean 'worker'?"),
+        ({"groups": {"worker": {"memory_gb": 1}}}, "did you mean 'memory_gib'?"),
+        ({"groups": {"worker": {"count": -1}}}, "greater than or equal to 0"),
+        ({"groups": {"worker": {"memory_gib": 0}}}, "greater than or equal to 1"),
+        ({"hosts": [host(1)]}, "hosts is for source existing only"),
+        ({"private_key": "x"}, "private_key is for source existing only"),
+        ({"source": "existing"}, "needs hosts"),
+        ({"source": "existing", "hosts": [host(1)]}, "1, 3 or 5 machines, not 0"),
+        ({"source": "existing", "hosts": [host(1, "control_plane")], "groups": {}}, "groups is for machines that are"),
+        ({"source": "existing", "hosts": [host(1, "control_plane"), host(2, name="blade-1")]}, "same name: blade-1"),
+        (
+            {"source": "existing", "hosts": [host(1, "control_plane"), host(2, address="192.0.2.1")]},
+            "same address: 192.0.2.1:22",
+        ),
+        ({"source": "existing", "hosts": [host(1, "control_plane", host_key="AAAA")]}, "host_key"),
+        ({"source": "existing", "hosts": [host(1, "control_plane", address="blade")]}, "address"),
+        ({"source": "existing", "hosts": [host(1, "control_plane", name="Blade_1")]}, "name"),
+        ({"source": "existing", "hosts": [host(1, "gpu")]}, "'control_plane' or 'worker'"),
+        ({"source": "existing", "hosts": [host(1, "control_plane", port=0)]}, "port"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_refused_with_one_message(document: dict[str, Any], finding: str) -> None:
+    assert finding in refusal(document)
+
+
+def test_two_hosts_behind_one_address_differ_by_port() -> None:
+    config = MachinesConfig.model_validate(
+        {"source": "existing", "hosts": [host(1, "control_plane"), host(2, address="192.0.2.1", port=2222)]}
+    )
+    assert len(config.hosts) == 2
+
+
+def test_every_source_has_its_check_and_its_maker() -> None:
+    accepted = set(MachinesConfig.model_fields["source"].annotation.__args__)  # type: ignore[union-attr]
+    assert set(machines._SOURCES) == set(machines._CHECKS) == accepted
+
+
+def test_a_private_key_is_not_shown() -> None:
+    config = MachinesConfig.model_validate(
+        {"source": "existing", "hosts": [host(1, "control_plane")], "private_key": "very private"}
+    )
+    assert "very private" not in f"{config} {config!r}"
+
+
+def test_an_existing_host_is_given_as_all_others_are() -> None:
+    given = existing.as_host(ExistingHost.model_validate(host(7, user="debian")))
+    assert given == {
+        "name": "blade-7",
+        "group": "worker",
+        "address": "192.0.2.7",
+        "user": "debian",
+        "port": 22,
+        "host_key": KEY,
+        "variables": {},
+    }

@@ -1,0 +1,349 @@
+"""The command `cygnet`: what it says, and what it asks Pulumi to do."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.config import PROJECT
+from components.errors import CygnetError
+from operations import __main__ as command_line
+from operations import accounts, clean, up
+from operations import stack as stacks
+from operations.stack import Stack
+from tests.unit import program
+
+OUTPUTS: dict[str, Any] = {
+    "url": "https://10.240.3.11",
+    "accounts": {"ada": "pw-1", "operator": "pw-2"},
+    "parts": {"auth": {"kind": "accounts", "admins": ["operator"]}},
+}
+
+PULUMI = """#!/usr/bin/env python3
+import json, os, sys
+with open(os.environ["PULUMI_LOG"], "a") as log:
+    log.write(json.dumps(sys.argv[1:]) + "\\n")
+if os.environ.get("PULUMI_FAILS") == sys.argv[1]:
+    print("error: out of luck", file=sys.stderr)
+    sys.exit(255)
+if sys.argv[1:3] == ["stack", "ls"]:
+    print(json.dumps([{"name": name} for name in os.environ.get("PULUMI_KNOWS", "").split()]))
+if sys.argv[1:3] == ["stack", "output"]:
+    print(os.environ["PULUMI_OUTPUTS"])
+"""
+
+
+class Pulumi:
+    """A Pulumi that writes down how it is called."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    @property
+    def calls(self) -> list[str]:
+        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        return [" ".join(json.loads(line)) for line in lines]
+
+    @property
+    def changes(self) -> list[str]:
+        """The calls that do something, without what they all have in common."""
+        asked = [call.partition(" --stack ")[0] for call in self.calls]
+        return [call for call in asked if not call.startswith(("stack ls", "stack output"))]
+
+
+@pytest.fixture
+def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pulumi:
+    """A project with the stack file `local`, a backend of its own, and that Pulumi."""
+    script = tmp_path / "pulumi"
+    script.write_text(PULUMI)
+    script.chmod(0o700)
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks/Pulumi.local.yaml").write_text("# ours\nconfig: {}\n")
+    (tmp_path / "backend").mkdir()
+    monkeypatch.setattr(stacks, "PROJECT", tmp_path)
+    monkeypatch.setattr(stacks, "pulumi_program", lambda: str(script))
+    monkeypatch.setenv("PULUMI_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("PULUMI_OUTPUTS", json.dumps(OUTPUTS))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}/backend")
+    return Pulumi(tmp_path / "log")
+
+
+@pytest.fixture
+def cleaned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stacks whose remains were removed."""
+    names: list[str] = []
+    monkeypatch.setattr(clean, "remove_leftovers", lambda stack, _say: names.append(stack))
+    return names
+
+
+def lock(folder: Path, pid: int, *, stack: str = "local", project: str = "cygnet", host: str | None = None) -> Path:
+    """A lock as Pulumi writes it into a file backend."""
+    file = folder / f"backend/.pulumi/locks/organization/{project}/{stack}/{pid}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"pid": pid, "username": "x", "hostname": host or socket.gethostname()}))
+    file.with_name(f"{file.name}.attrs").write_text("{}")
+    return file
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+@pytest.fixture
+def living() -> Iterator[int]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
+# Up
+
+
+def test_a_new_stack_is_made_and_brought_up(pulumi: Pulumi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["up", "local"]) == 0
+    assert pulumi.changes == ["stack init", "up --yes --skip-preview --color auto"]
+    assert all(call.endswith("--stack local --non-interactive") for call in pulumi.calls if "ls" not in call.split())
+    assert "Your service is at https://10.240.3.11" in capsys.readouterr().out
+
+
+def test_a_known_stack_is_updated(pulumi: Pulumi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_KNOWS", "other local")
+    assert command_line.main(["up", "local"]) == 0
+    assert pulumi.changes == ["up --yes --skip-preview --color auto"]
+
+
+def test_a_stack_without_a_file_is_refused_before_anything_is_done(
+    pulumi: Pulumi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["up", "lokal"]) == 1
+    said = "\nerror: no file declares the stack 'lokal'; write stacks/Pulumi.lokal.yaml, or use one of: local\n"
+    assert capsys.readouterr().err == said
+    assert pulumi.calls == []
+
+
+def test_a_failed_up_says_so_after_pulumi_has_said_why(
+    pulumi: Pulumi, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PULUMI_FAILS", "up")
+    assert command_line.main(["up", "local"]) == 1
+    lines = capfd.readouterr().err.split("\n")
+    assert lines[0] == "error: out of luck"
+    assert lines[-2] == "error: 'pulumi up --yes --skip-preview --color auto' of stack local failed, see above"
+    assert "stack output" not in " ".join(pulumi.calls)
+
+
+def test_the_welcome_tells_where_who_and_what_next() -> None:
+    assert up.welcome("local", OUTPUTS).splitlines() == [
+        "",
+        "Your service is at https://10.240.3.11",
+        "Sign in as one of: ada, operator",
+        "Passwords:         .venv/bin/cygnet accounts local",
+        "Remove it all:     make down STACK=local",
+    ]
+
+
+def test_the_welcome_of_a_course_names_some_accounts_and_no_password() -> None:
+    many = {f"seat-{number:03}": f"secret-{number}" for number in range(1, 60)}
+    text = up.welcome("course", {**OUTPUTS, "accounts": many})
+    assert "seat-005" in text
+    assert "seat-006" not in text
+    assert "secret" not in text
+
+
+# Locks of killed runs
+
+
+@pytest.mark.usefixtures("pulumi")
+def test_the_owners_of_a_stacks_locks(tmp_path: Path) -> None:
+    assert up.lock_owners("local") == []
+    lock(tmp_path, 11)
+    lock(tmp_path, 12, stack="other")
+    lock(tmp_path, 13, project="another-project")
+    lock(tmp_path, 14, host="another-computer")
+    assert up.lock_owners("local") == [11]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "https://api.pulumi.com", "azblob://x"])
+def test_other_backends_keep_their_own_locks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", url)
+    assert up.lock_owners("local") == []
+
+
+def test_the_backend_is_where_the_pulumi_of_this_project_puts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert up.backend_folder() == Path("/state/cygnet/pulumi")
+
+
+def test_the_lock_of_a_dead_process_is_taken_away(
+    pulumi: Pulumi, tmp_path: Path, dead: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock(tmp_path, dead)
+    up.free(Stack("local"))
+    assert pulumi.changes == ["cancel --yes"]
+    assert "an earlier 'pulumi' of stack local was killed; going on from where it was" in capsys.readouterr().out
+
+
+def test_a_living_process_is_waited_for(
+    pulumi: Pulumi, tmp_path: Path, living: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = lock(tmp_path, living)
+    threading.Timer(1.5, file.unlink).start()
+    started = time.monotonic()
+    up.free(Stack("local"))
+    assert time.monotonic() - started > 1
+    assert pulumi.calls == []
+    said = capsys.readouterr().out
+    assert said == f"waiting for another 'pulumi' of stack local to end (process {living})\n", "and says so once"
+
+
+def test_a_stack_that_nobody_holds_is_left_alone(pulumi: Pulumi, capsys: pytest.CaptureFixture[str]) -> None:
+    up.free(Stack("local"))
+    assert pulumi.calls == []
+    assert capsys.readouterr().out == ""
+
+
+# Down and clean
+
+
+def test_down_removes_the_stack_its_remains_and_its_salt(
+    pulumi: Pulumi, cleaned: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PULUMI_KNOWS", "local")
+    file = tmp_path / "stacks/Pulumi.local.yaml"
+    file.write_text("encryptionsalt: v1:abc\n" + file.read_text())
+    assert command_line.main(["down", "local"]) == 0
+    assert pulumi.changes == ["destroy --yes --skip-preview --color auto", "stack rm --yes --force --preserve-config"]
+    assert cleaned == ["local"]
+    assert file.read_text() == "# ours\nconfig: {}\n"
+
+
+def test_down_of_a_stack_whose_state_is_lost_removes_its_remains(pulumi: Pulumi, cleaned: list[str]) -> None:
+    assert command_line.main(["down", "gone"]) == 0
+    assert pulumi.changes == []
+    assert cleaned == ["gone"]
+
+
+def test_a_stack_that_cannot_be_destroyed_stays_known(
+    pulumi: Pulumi, cleaned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_KNOWS", "local")
+    monkeypatch.setenv("PULUMI_FAILS", "destroy")
+    assert command_line.main(["down", "local"]) == 1
+    assert "stack rm --yes --force --preserve-config" not in pulumi.changes
+    assert cleaned == []
+
+
+def test_clean_removes_what_is_left_by_the_stacks_name(cleaned: list[str]) -> None:
+    assert command_line.main(["clean", "local"]) == 0
+    assert cleaned == ["local"]
+
+
+# Accounts
+
+
+def test_accounts_are_listed_with_their_passwords(pulumi: Pulumi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["accounts", "local"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "https://10.240.3.11",
+        "ada       pw-1",
+        "operator  pw-2  (administrator)",
+    ]
+    assert "--show-secrets" in pulumi.calls[0]
+
+
+@pytest.mark.usefixtures("pulumi")
+def test_a_stack_that_is_not_up_says_how_to_bring_it_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PULUMI_OUTPUTS", "{}")
+    assert command_line.main(["accounts", "local"]) == 1
+    assert "error: stack local is not up; run 'pulumi up -s local'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("pulumi")
+def test_an_unknown_stack_is_told_in_pulumis_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PULUMI_FAILS", "stack")
+    assert command_line.main(["accounts", "lokal"]) == 1
+    assert "of stack lokal failed: error: out of luck" in capsys.readouterr().err
+
+
+# The command itself
+
+
+def test_every_module_with_a_command_is_one() -> None:
+    modules = {file.stem for file in (program.PROJECT / "operations").glob("*.py") if "\nNAME = " in file.read_text()}
+    assert {command.NAME for command in command_line.COMMANDS} == modules
+
+
+@pytest.mark.parametrize("command", command_line.COMMANDS, ids=lambda command: command.NAME)
+def test_every_command_explains_itself(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        command_line.main([command.NAME, "--help"])
+    assert end.value.code == 0
+    assert command.HELP.split(";")[0][:40] in capsys.readouterr().out.replace("\n ", "")
+
+
+def test_a_misspelt_command_lists_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        command_line.main(["account"])
+    assert end.value.code == 2
+    assert "'accounts'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("pulumi")
+def test_an_interrupted_command_says_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(accounts, "run", interrupt)
+    assert command_line.main(["accounts", "local"]) == 130
+    assert "the same command goes on where this one ended" in capsys.readouterr().err
+
+
+def test_a_computer_without_pulumi_says_what_gets_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stacks.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CygnetError, match="there is no 'pulumi' here; run 'make tools'"):
+        stacks.pulumi_program()
+
+
+def test_the_pulumi_beside_our_python_comes_before_that_on_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for folder in ("beside", "path"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pulumi").touch(mode=0o700)
+    monkeypatch.setattr(stacks.sys, "executable", str(tmp_path / "beside/python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    assert stacks.pulumi_program() == str(tmp_path / "beside/pulumi")
+    (tmp_path / "beside/pulumi").unlink()
+    assert stacks.pulumi_program() == str(tmp_path / "path/pulumi")
+
+
+def test_the_schema_is_printed_for_editors_and_for_readers() -> None:
+    run = [sys.executable, "-m", "operations", "schema"]
+    schema = subprocess.run(run, capture_output=True, text=True, check=True, cwd=program.PROJECT).stdout
+    assert json.loads(schema)["title"] == "A cygnet stack file"
+    page = subprocess.run([*run, "--markdown"], capture_output=True, text=True, check=True, cwd=program.PROJECT).stdout
+    assert page == (program.PROJECT / "docs/reference/stack-file.md").read_text()
+
+
+def test_the_project_has_the_name_that_stacks_are_looked_up_by() -> None:
+    assert yaml.safe_load((program.PROJECT / "Pulumi.yaml").read_text())["name"] == PROJECT
