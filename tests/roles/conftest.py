@@ -19,7 +19,7 @@ class Prepared:
     second: Played
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it has to be gone when a stack compares this computer before and after
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     assert host.findings({NAME: MEMORY_MIB}) == [], "this host cannot carry local machines"
     node = Node.up(tmp_path_factory.mktemp("node"))
@@ -29,13 +29,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
         node.down()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node(prepared: Prepared) -> Node:
     assert prepared.first.successful, prepared.first.failures
     return prepared.node
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def inside(node: Node) -> Host:
     """The machine, over SSH."""
     return node.inside()
