@@ -28,12 +28,13 @@ LEFT_BY_PYTHON = "__pycache__"
 
 
 class Debian(BaseModel):
-    """A Debian file system that mmdebstrap makes."""
+    """A Debian file system that mmdebstrap makes, with symbolic links (path: target) that its packages do not bring."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     variant: str
     packages: tuple[str, ...]
+    links: dict[str, str] = {}
     release_of: Literal["images", "machines"] = "images"
 
     @property
@@ -142,7 +143,7 @@ def fingerprint(name: str) -> str:
         "method": METHOD,
         "files": dict(image.files()),
         "tools": {tool: tools.key(tool) for tool in image.tools},
-        "debian": image.debian and [image.debian.suite, image.debian.variant, *image.debian.packages],
+        "debian": image.debian and [image.debian.suite, image.debian.model_dump()],
         "parents": {parent: fingerprint(parent) for parent in image.parents},
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[: cache.KEY_LENGTH]

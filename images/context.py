@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import tools
+from engine.errors import EngineError
 from engine.process import Runner
 from engine.progress import Progress
 from images.catalogue import LEFT_BY_PYTHON, Debian, Image
@@ -76,17 +77,27 @@ class Apt:
 
 
 def sources(targets: str, suite: str) -> str:
-    r"""A sources.list for `suite` with the mirrors of apt's index targets (lines of label and URI), or Debian's own.
+    r"""A sources.list for `suite` with the mirrors of apt's index targets (lines of label and URI).
 
     >>> print(sources("Debian\thttp://mirror.example/debian/\nGrafana\thttp://grafana.example/", "trixie"))
     deb http://mirror.example/debian/ trixie main
     deb http://mirror.example/debian/ trixie-updates main
-    deb http://deb.debian.org/debian-security trixie-security main
+
+    Raises:
+        EngineError: apt knows no mirror of Debian.
     """
     mirrors = dict(reversed([line.split("\t", 1) for line in targets.splitlines() if "\t" in line]))
-    main = mirrors.get("Debian", "http://deb.debian.org/debian")
-    security = mirrors.get("Debian-Security", "http://deb.debian.org/debian-security")
-    return f"deb {main} {suite} main\ndeb {main} {suite}-updates main\ndeb {security} {suite}-security main"
+    if "Debian" not in mirrors:
+        raise EngineError(
+            "apt knows no mirror of Debian",
+            where="/etc/apt/sources.list and /etc/apt/sources.list.d",
+            why="images are made of the packages of a mirror that this computer uses itself",
+            cure="add a line `deb MIRROR bookworm main` there and run apt-get update",
+        )
+    lines = [f"deb {mirrors['Debian']} {suite} main", f"deb {mirrors['Debian']} {suite}-updates main"]
+    if security := mirrors.get("Debian-Security"):
+        lines.append(f"deb {security} {suite}-security main")
+    return "\n".join(lines)
 
 
 def network_settings(dump: str) -> str:
@@ -123,6 +134,7 @@ def _debian(debian: Debian, target: Path, apt: Apt, run: Runner) -> None:
     # What it was given for the build, and what it leaves behind. Where nothing is configured, this is the last hook.
     hook = "extract" if debian.variant == "extract" else "customize"
     argv += [f'--{hook}-hook=cd "$1" && rm -rf {" ".join(LEFT_BY_MMDEBSTRAP)}']
+    argv += [f'--{hook}-hook=ln -s {goal} "$1"/{link}' for link, goal in debian.links.items()]
     run.run(f"Debian {debian.suite}", [*argv, debian.suite, str(target), str(apt.sources)])
 
 

@@ -47,8 +47,8 @@ def _offers(stanza: dict[str, str], suite: str) -> bool:
 def _deb822(text: str) -> Iterable[dict[str, str]]:
     r"""The stanzas of a .sources file.
 
-    >>> list(_deb822("Types: deb\nURIs: http://deb.debian.org/debian\n# a comment\nSuites: bookworm\n"))
-    [{'Types': 'deb', 'URIs': 'http://deb.debian.org/debian', 'Suites': 'bookworm'}]
+    >>> list(_deb822("Types: deb\nURIs: http://mirror.example/debian\n# a comment\nSuites: bookworm\n"))
+    [{'Types': 'deb', 'URIs': 'http://mirror.example/debian', 'Suites': 'bookworm'}]
     """
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for block in re.split(r"\n\s*\n", "\n".join(lines)):
@@ -67,7 +67,7 @@ def _deb822(text: str) -> Iterable[dict[str, str]]:
 def _one_line(text: str) -> Iterable[dict[str, str]]:
     """The lines of a sources.list, as stanzas.
 
-    >>> list(_one_line("deb [signed-by=/k.gpg] http://deb.debian.org/debian bookworm main"))[0]["Signed-By"]
+    >>> list(_one_line("deb [signed-by=/k.gpg] http://mirror.example/debian bookworm main"))[0]["Signed-By"]
     '/k.gpg'
     """
     pattern = r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>[^#]+)"

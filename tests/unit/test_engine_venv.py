@@ -180,7 +180,7 @@ def test_nothing_is_linked_into_a_folder_that_is_no_virtual_environment(tmp_path
 # --- Go code of our own
 
 
-@pytest.mark.timeout(900, func_only=True)  # with caches that were trimmed, all that the code stands on is compiled first
+@pytest.mark.timeout(900, func_only=True)  # with trimmed caches, all that the code stands on is compiled first
 @pytest.mark.parametrize("tool", ["shared-folder-provisioner", "pulumi-resource-openstack"])
 def test_our_go_code_passes_its_tests(tool: str, tmp_path: Path) -> None:
     if not (cache.root() / "go" / "build").is_dir() or not shutil.which("go"):
