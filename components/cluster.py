@@ -18,7 +18,6 @@ from components.secrets import Token
 # What kubeadm starts on the machines, by the names it expects.
 _SYSTEM_IMAGES = (
     "pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "coredns",
-    "flannel", "kube-network-policies",
 )  # fmt: skip
 
 
@@ -81,6 +80,8 @@ class Cluster(pulumi.ComponentResource):
                 "cluster_encryption_key": at_rest.value.apply(_base64),
                 **registry.pull_variables,
                 "cluster_images": pulumi.Output.all(*images),
+                "cni_flannel_image": registry.image("flannel"),
+                "cni_policies_image": registry.image("kube-network-policies"),
                 "storage_folder": shared_folder,
             },
             opts=inside,
