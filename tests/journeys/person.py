@@ -7,7 +7,7 @@ from urllib.parse import quote, urlparse
 from playwright.sync_api import Browser, Locator, Page, expect
 
 _LAB_MS = 60_000
-_CELL_MS = 60_000
+_CELL_MS = 90_000  # the first import of ROOT on a busy computer
 _CLICK_MS = 15_000
 
 
@@ -23,7 +23,7 @@ class Person:
         self._context.set_default_timeout(_CLICK_MS)
         self.page: Page = self._context.new_page()
         self.asked: set[str] = set()
-        self.page.on("request", lambda request: self.asked.add(urlparse(request.url).hostname or ""))
+        self.page.on("request", lambda request: self._note(urlparse(request.url).hostname))
 
     def close(self) -> None:
         """Closes the window; the session goes on."""
@@ -81,6 +81,8 @@ class Person:
         self.page.keyboard.press("Shift+Enter")
         ran = self._notebook.locator(".jp-CodeCell").nth(number)
         expect(ran.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=_CELL_MS)
+        # What lies above or below the window is not laid out, and JSROOT does not draw there.
+        ran.locator(".jp-Cell-outputWrapper").scroll_into_view_if_needed()
         return ran.locator(".jp-OutputArea-output")
 
     def terminal(self, command: str) -> None:
@@ -113,6 +115,10 @@ class Person:
         """Keeps a picture of the window, where pictures are wanted."""
         if self._pictures:
             self.page.screenshot(path=self._pictures / f"{what}.png")
+
+    def _note(self, host: str | None) -> None:
+        if host:  # a blob has none: it is the page's own
+            self.asked.add(host)
 
     @property
     def _notebook(self) -> Locator:

@@ -46,7 +46,7 @@ def test_root_in_python_and_its_files_are_there_the_next_day(stack: LiveStack, p
     image = physicist.run_cell("%jsroot off\ncanvas.Draw()").locator("img")
     expect(image).to_be_visible()
     interactive = physicist.run_cell("%jsroot on\ncanvas.Draw()")
-    expect(interactive.locator("svg").first).to_be_visible()
+    expect(interactive.locator("svg").first).to_be_visible(timeout=60_000)
     expect(interactive).to_contain_text("mass [GeV]")
     physicist.picture("python")
 
