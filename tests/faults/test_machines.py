@@ -44,7 +44,9 @@ def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
     neighbour = started("neighbour")
     assert _machine(stack, neighbour) != dead
 
-    physicist.stop()
+    until(lambda: not physicist.server(), "the hub knows that the session has ended", seconds=60)
+    page = physicist.http.get(f"{physicist.url}/user/{physicist.name}/lab", timeout=30)
+    assert f"The machine on which your session ran ({dead}) stopped answering" in page.text
     physicist.start()
     assert _machine(stack, physicist) != dead
     assert physicist.kernel().run("print(open('kept.txt').read())") == "42\n"

@@ -5,7 +5,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +19,11 @@ from cygnet_hub import accounts, config, patience
 from cygnet_hub.accounts import Accounts, AccountsAuthenticator, client_address
 from cygnet_hub.patience import Counter, Patience
 from cygnet_hub.settings import Secrets, Settings, SettingsError, read_secrets, read_settings
+from cygnet_hub.spawner import SessionSpawner
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import ConfigurableHTTPProxy
+from jupyterhub.scopes import expand_scopes
 from kubernetes_asyncio.client import ApiClient
-from kubespawner import KubeSpawner
 from tornado.web import HTTPError
 from traitlets.config import Config
 
@@ -147,7 +149,7 @@ def test_every_setting_is_one_that_jupyterhub_knows() -> None:
     classes = {
         "JupyterHub": JupyterHub,
         "ConfigurableHTTPProxy": ConfigurableHTTPProxy,
-        "KubeSpawner": KubeSpawner,
+        "KubeSpawner": SessionSpawner,
         "AccountsAuthenticator": AccountsAuthenticator,
     }
     told = made(idle_hours=1)
@@ -182,18 +184,29 @@ def test_hub_settings_arrive() -> None:
 
 
 def test_no_idle_hours_no_culler() -> None:
-    assert "services" not in made().JupyterHub
-    assert "load_roles" not in made().JupyterHub
+    assert made().JupyterHub.services == []
+    assert [role["name"] for role in made().JupyterHub.load_roles] == ["operator"]
 
 
 @pytest.mark.parametrize(("hours", "timeout", "every"), [(0.01, 36, 10), (1, 3600, 360), (4, 14400, 600)])
 def test_the_culler_has_its_rights_and_no_others(hours: float, timeout: int, every: int) -> None:
     told = made(idle_hours=hours).JupyterHub
-    (service,), (role,) = told.services, told.load_roles
+    (service,), (_, role) = told.services, told.load_roles
     assert service["command"][1:] == ["-m", "jupyterhub_idle_culler", f"--timeout={timeout}", f"--cull-every={every}"]
     assert "admin" not in service
     assert role["services"] == [service["name"]]
     assert set(role["scopes"]) == {"list:users", "read:users:activity", "read:servers", "delete:servers"}
+
+
+def test_an_operators_rights_are_those_that_are_named() -> None:
+    (role,) = made().JupyterHub.load_roles
+    assert role["groups"] == ["operators"]
+    rights = expand_scopes(role["scopes"])
+    assert rights == {
+        "admin-ui", "list:services", "list:users", "read:services:name", "read:servers", "read:users:activity",
+        "read:users:name", "servers", "delete:servers",
+    }  # fmt: skip
+    assert made().AccountsAuthenticator.manage_groups is True
 
 
 @pytest.fixture
@@ -203,10 +216,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubespawner.spawner.shared_client", lambda _: None)
 
 
-def spawner(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> KubeSpawner:
+def spawner(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> SessionSpawner:
     """The spawner of a user's session, configured as the hub configures it."""
     person = SimpleNamespace(name=user, id=1, url=f"/user/{user}/")
-    return KubeSpawner(config=made(sessions, **keys), user=person, _mock=True)
+    return SessionSpawner(config=made(sessions, **keys), user=person, _mock=True)
 
 
 def pod(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> dict[str, Any]:
@@ -349,12 +362,129 @@ def test_a_chosen_profile_is_what_the_session_gets() -> None:
     assert chosen.node_selector == {"pool": "users", "size": "large"}
 
 
+# Machines that go away
+
+
+class Watched(SessionSpawner):  # type: ignore[misc]
+    """A session whose pod is what a test says; Kubernetes is asked to delete it by taking it away."""
+
+    def __init__(self, pod: dict[str, Any], **keys: Any) -> None:
+        super().__init__(**keys)
+        self.pods = {f"{self.namespace}/{self.pod_name}": pod}
+
+    @property
+    def pod_reflector(self) -> Any:
+        return SimpleNamespace(pods=self.pods)
+
+    async def _start_watching_pods(self, replace: bool = False) -> None:
+        pass
+
+    async def stop(self, now: bool = False) -> None:
+        assert now, "a dead machine does not end its pods in its own time"
+        self.pods.clear()
+
+    async def _start(self) -> None:
+        pass
+
+
+def watched(port: int, conditions: dict[str, str], phase: str = "Running") -> Watched:
+    """A session on worker-1, at a port of this computer, with what Kubernetes says of its pod."""
+    person = SimpleNamespace(name="alice", id=1, url="/user/alice/")
+    found = {
+        "metadata": {"name": "session-alice"},
+        "spec": {"nodeName": "worker-1"},
+        "status": {
+            "phase": phase,
+            "podIP": "127.0.0.1",
+            "conditions": [{"type": kind, "status": status} for kind, status in conditions.items()],
+            # The machine's last word stays as it was.
+            "containerStatuses": [{"name": "notebook", "ready": True, "state": {"running": {}}}],
+        },
+    }
+    return Watched(found, config=made(), user=person, port=port, _mock=True)
+
+
+WELL = {"ContainersReady": "True", "Ready": "True"}
+UNREACHABLE = {"ContainersReady": "True", "Ready": "False"}
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """A port that answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def silent() -> int:
+    """A port at which nobody is any more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_on_a_lost_machine_ends_and_its_pod_goes(silent: int) -> None:
+    session = watched(silent, UNREACHABLE)
+    assert asyncio.run(session.poll()) == 1
+    assert session.lost_machine == "worker-1"
+    assert session.pods == {}
+    assert asyncio.run(session.poll()) == 1
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        pytest.param(WELL, id="its machine reports"),
+        pytest.param({"ContainersReady": "False", "Ready": "False"}, id="its container starts again"),
+        pytest.param({}, id="nothing is known yet"),
+    ],
+)
+def test_a_silent_session_on_a_machine_that_reports_goes_on(silent: int, conditions: dict[str, str]) -> None:
+    session = watched(silent, conditions)
+    assert asyncio.run(session.poll()) is None
+    assert session.pods
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_that_answers_goes_on_though_its_machine_does_not_report(listening: int) -> None:
+    session = watched(listening, UNREACHABLE)
+    assert asyncio.run(session.poll()) is None
+    assert session.lost_machine == ""
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_machine_that_swallows_packets_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing_comes_back(*_: Any) -> Any:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio, "open_connection", nothing_comes_back)
+    monkeypatch.setattr("cygnet_hub.spawner.CONNECT_SECONDS", 0.05)
+    assert asyncio.run(watched(1, UNREACHABLE).poll()) == 1
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_lost_machine_is_remembered_until_the_next_start(silent: int) -> None:
+    session, later = watched(silent, UNREACHABLE), watched(silent, WELL)
+
+    async def end_and_start_anew() -> None:
+        await session.poll()
+        session.clear_state()
+        later.load_state(session.get_state())
+        assert later.lost_machine == "worker-1"
+        await later.start()
+        assert later.get_state()["lost_machine"] == ""
+
+    asyncio.run(end_and_start_anew())
+
+
 # Who may come in
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The accounts of alice, and of root, who is an admin."""
+    """The accounts of alice, and of root, who is an operator."""
     target = tmp_path / "accounts.json"
     people = {"alice": {"hash": QUICK.hash("right")}, "root": {"hash": QUICK.hash("secret"), "admin": True}}
     target.write_text(json.dumps(people))
@@ -402,8 +532,8 @@ def enter(door: AccountsAuthenticator, name: str, password: str, address: str = 
 
 def test_right_passwords(door: AccountsAuthenticator) -> None:
     alice, root = enter(door, "alice", "right"), enter(door, "root", "secret")
-    assert (alice["name"], alice["admin"]) == ("alice", False)
-    assert (root["name"], root["admin"]) == ("root", True)
+    assert (alice["name"], alice["admin"], alice["groups"]) == ("alice", False, [])
+    assert (root["name"], root["admin"], root["groups"]) == ("root", False, ["operators"])
     assert enter(door, "Alice", "right")["name"] == "alice"
 
 
@@ -571,9 +701,9 @@ def test_an_unchanged_file_is_read_once(file: Path, monkeypatch: pytest.MonkeyPa
 
 def test_whoever_lost_the_account_is_out(door: AccountsAuthenticator, file: Path) -> None:
     alice = SimpleNamespace(name="alice")
-    assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": False}
+    assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": False, "groups": []}
     replace(file, {"alice": {"hash": QUICK.hash("x"), "admin": True}})
-    assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": True}
+    assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": False, "groups": ["operators"]}
     replace(file, {})
     assert asyncio.run(door.refresh_user(alice)) is False
 
@@ -629,5 +759,5 @@ def test_jupyterhub_reads_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     app = JupyterHub()
     app.load_config_file(os.fspath(script))
     assert app.authenticator_class is AccountsAuthenticator
-    assert app.spawner_class is KubeSpawner
+    assert app.spawner_class is SessionSpawner
     assert app.config.KubeSpawner.image == SMALLEST["sessions"]["image"]

@@ -28,6 +28,9 @@ Network = IPv4Network | IPv6Network
 CHECKS_AT_ONCE = 2
 LONGEST_NAME = 64
 
+OPERATORS = "operators"
+"""The hub's group of those who may see and stop all sessions; what that is stands in the role of the hub."""
+
 
 class Account(BaseModel):
     """One person's account."""
@@ -36,6 +39,7 @@ class Account(BaseModel):
 
     hash: str
     admin: bool = False
+    """Whether it is an operator's. Nobody is an administrator in JupyterHub's sense, who may open others' sessions."""
 
     @field_validator("hash")
     @classmethod
@@ -105,12 +109,21 @@ class AccountsAuthenticator(Authenticator):  # type: ignore[misc]
             self.patience.wrong(name, address)
             return None
         self.patience.right(name, address)
-        return {"name": name, "admin": account.admin}
+        return as_user(name, account)
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:  # noqa: ARG002
         """False for a user whose account is gone: the hub then asks for a new sign-in."""
         account = self.accounts.all().get(user.name)
-        return False if account is None else {"name": user.name, "admin": account.admin}
+        return False if account is None else as_user(user.name, account)
+
+
+def as_user(name: str, account: Account) -> dict[str, Any]:
+    """The account as JupyterHub wants it.
+
+    >>> as_user("root", Account(hash=PasswordHasher(1, 8, 1).hash("x"), admin=True))
+    {'name': 'root', 'admin': False, 'groups': ['operators']}
+    """
+    return {"name": name, "admin": False, "groups": [OPERATORS] if account.admin else []}
 
 
 def verify(expected: str, password: str) -> bool:

@@ -10,14 +10,17 @@ from typing import Any
 
 from traitlets.config import Config
 
-from cygnet_hub.accounts import AccountsAuthenticator
+from cygnet_hub.accounts import OPERATORS, AccountsAuthenticator
 from cygnet_hub.settings import FOLDER, Profile, Secrets, Sessions, Settings, Size
+from cygnet_hub.spawner import SessionSpawner
 
 GIB = 2**30
 USER_ID, GROUP_ID = 1000, 100
 HOME = "/home/{username}"
 CULLER = "idle-culler"
 TEMPLATES = "/usr/local/share/cygnet/templates"
+# Without access:servers: what is in a session is its user's alone.
+OPERATOR_SCOPES = ["admin-ui", "list:users", "read:users:activity", "servers", "list:services"]
 
 
 def configuration(settings: Settings, secrets: Secrets) -> Config:
@@ -35,7 +38,7 @@ def hub(settings: Settings, secrets: Secrets) -> dict[str, Any]:
     """The hub itself: a restart of it ends no session and signs nobody out."""
     return {
         "authenticator_class": AccountsAuthenticator,
-        "spawner_class": "kubespawner.KubeSpawner",
+        "spawner_class": SessionSpawner,
         "db_url": "sqlite:////srv/jupyterhub/jupyterhub.sqlite",
         "cookie_secret": bytes.fromhex(secrets.cookie_secret.get_secret_value()),
         "hub_bind_url": "http://0.0.0.0:8081",
@@ -49,23 +52,25 @@ def hub(settings: Settings, secrets: Secrets) -> dict[str, Any]:
         "tornado_settings": {"cookie_options": {"secure": True, "samesite": "Lax"}},
         "template_paths": [TEMPLATES],
         "template_vars": {"title": settings.title, "announcement": settings.announcement},
-        **idle_culler(settings.idle_hours),
+        "services": [idle_culler(settings.idle_hours)] if settings.idle_hours else [],
+        "load_roles": roles(culler=bool(settings.idle_hours)),
     }
 
 
+def roles(*, culler: bool) -> list[dict[str, Any]]:
+    """What operators may do, and the service that stops sessions where there is one: that and no more."""
+    operator = {"name": "operator", "scopes": OPERATOR_SCOPES, "groups": [OPERATORS]}
+    scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+    return [operator, {"name": CULLER, "scopes": scopes, "services": [CULLER]}] if culler else [operator]
+
+
 def idle_culler(idle_hours: float) -> dict[str, Any]:
-    """The service that stops sessions nobody uses, with the rights for it and no other; nothing for 0 hours."""
-    if not idle_hours:
-        return {}
+    """The service that stops sessions nobody uses."""
     seconds = round(idle_hours * 3600)
     command = [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={seconds}"]
     # Not twice an hour, but not ten minutes late either.
     command.append(f"--cull-every={max(10, min(seconds // 10, 600))}")
-    scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-    return {
-        "services": [{"name": CULLER, "command": command}],
-        "load_roles": [{"name": CULLER, "scopes": scopes, "services": [CULLER]}],
-    }
+    return {"name": CULLER, "command": command}
 
 
 def proxy(settings: Settings, secrets: Secrets) -> dict[str, Any]:
@@ -81,6 +86,7 @@ def authenticator(settings: Settings) -> dict[str, Any]:
     """Whoever has an account may come in."""
     return {
         "allow_all": True,
+        "manage_groups": True,
         "accounts_file": str(FOLDER / "secrets" / "accounts.json"),
         "trusted_networks": list(settings.trusted_networks),
     }
@@ -102,6 +108,8 @@ def spawner(sessions: Sessions) -> dict[str, Any]:
         # The same again for the server in it: a whole class that starts at once shares a few cores.
         "http_timeout": sessions.start_timeout_seconds,
         "events_enabled": True,
+        # Looks at what the hub knows already. A dead machine shows after 20 s, and its users should not wait for more.
+        "poll_interval": 10,
         # A session on a machine that died is forgotten at once; with a grace period it would have to be waited for
         # until the machine is back, and its user could not start anew.
         "delete_grace_period": 0,

@@ -1,0 +1,73 @@
+"""Sessions as pods, with an end for those whose machine went away.
+
+Kubernetes goes on saying "running" of a pod on a machine that does not answer any more, until the machine is back or
+somebody deletes the pod. Its user would sit before a page that never comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from kubespawner import KubeSpawner  # type: ignore[import-untyped]
+
+CONNECT_SECONDS = 3
+
+
+class SessionSpawner(KubeSpawner):  # type: ignore[misc]
+    """Ends a session whose machine is lost. `lost_machine` is that machine's name until the user starts anew."""
+
+    lost_machine = ""
+
+    async def poll(self) -> int | None:
+        """None while the session runs, otherwise its exit status."""
+        status: int | None = await super().poll()
+        pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+        if status is not None or not pod or not is_on_lost_machine(pod):
+            return status
+        # A machine that is only cut off from Kubernetes still serves its users.
+        if await answers(pod["status"]["podIP"], self.port):
+            return None
+        self.lost_machine = pod["spec"]["nodeName"]
+        self.log.warning("%s: the machine %s does not answer; the session ends", self._log_name, self.lost_machine)
+        await self.stop(now=True)
+        return 1
+
+    def start(self) -> asyncio.Future[Any]:
+        """Starts the session on a machine that Kubernetes chooses."""
+        self.lost_machine = ""
+        begun: asyncio.Future[Any] = super().start()
+        return begun
+
+    def get_state(self) -> dict[str, Any]:
+        """What the hub remembers of the session, beyond its end and a restart of the hub."""
+        return {**super().get_state(), "lost_machine": self.lost_machine}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes over what the hub remembered."""
+        super().load_state(state)
+        self.lost_machine = state.get("lost_machine", "")
+
+
+def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:
+    """Whether the machine under a running pod stopped reporting to Kubernetes.
+
+    Kubernetes itself then writes that the pod is not ready, beside the machine's last word that its containers are.
+
+    >>> is_on_lost_machine({"status": {"conditions": [
+    ...     {"type": "ContainersReady", "status": "True"}, {"type": "Ready", "status": "False"}]}})
+    True
+    """
+    said = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
+    return said.get("Ready") == "False" and said.get("ContainersReady") == "True"
+
+
+async def answers(address: str, port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), CONNECT_SECONDS)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

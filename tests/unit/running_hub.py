@@ -1,0 +1,147 @@
+"""A real JupyterHub on this computer, configured as in the image, with little processes for sessions and no proxy."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.unit.program import PROJECT
+
+# What differs from the image: where things are, and what only a cluster has.
+CONFIG = """\
+from jupyterhub.proxy import Proxy
+from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+from cygnet_hub.config import configuration
+from cygnet_hub.settings import Secrets, Settings
+
+
+class NoProxy(Proxy):
+    \"\"\"Remembers routes; nobody asks it for a page.\"\"\"
+
+    should_start = False
+    routes = {{}}
+
+    async def add_route(self, routespec, target, data):
+        self.routes[routespec] = {{"routespec": routespec, "target": target, "data": data}}
+
+    async def delete_route(self, routespec):
+        self.routes.pop(routespec, None)
+
+    async def get_all_routes(self):
+        return self.routes
+
+
+class LocalSpawner(SimpleLocalProcessSpawner):
+    \"\"\"A process that answers, under a user's address.\"\"\"
+
+    lost_machine = "worker-1"
+    ip = "127.0.0.1"
+    home_dir = {folder!r}
+    cmd = [{python!r}, "-c", {session!r}]
+
+
+settings = Settings.model_validate({settings!r})
+secrets = Secrets.model_validate({secrets!r})
+c.merge(configuration(settings, secrets))
+c.JupyterHub.update(
+    db_url="sqlite:///{folder}/hub.sqlite",
+    hub_bind_url="http://127.0.0.1:{port}",
+    hub_connect_url="http://127.0.0.1:{port}",
+    proxy_class=NoProxy,
+    spawner_class=LocalSpawner,
+    template_paths=[{templates!r}],
+    tornado_settings={{}},
+    cleanup_servers=True,
+)
+c.AccountsAuthenticator.accounts_file = {accounts!r}
+"""
+
+SESSION = """\
+import os
+from http.server import HTTPServer, BaseHTTPRequestHandler
+from urllib.parse import urlparse
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+HTTPServer(("127.0.0.1", urlparse(os.environ["JUPYTERHUB_SERVICE_URL"]).port), Handler).serve_forever()
+"""
+
+
+@contextmanager
+def running_hub(
+    folder: Path, port: int, settings: dict[str, Any], secrets: dict[str, str], accounts: Path
+) -> Iterator[str]:
+    """The hub's address, such as "http://127.0.0.1:4711", while it runs."""
+    file = folder / "jupyterhub_config.py"
+    file.write_text(
+        CONFIG.format(
+            folder=str(folder),
+            port=port,
+            python=sys.executable,
+            session=SESSION,
+            settings=settings,
+            secrets=secrets,
+            accounts=str(accounts),
+            templates=str(PROJECT / "images/hub/templates"),
+        )
+    )
+    log = folder / "hub.log"
+    environment = {"PYTHONPATH": str(PROJECT / "images/hub"), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub", f"--config={file}"],
+            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+        ) as hub,
+    ):  # fmt: skip
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/hub/health", hub, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            hub.terminate()
+
+
+class Someone:
+    """A person with an account, as the hub sees them."""
+
+    def __init__(self, hub: str, name: str, password: str) -> None:
+        self.hub, self.name = hub, name
+        self.http = requests.Session()
+        self.http.trust_env = False
+        self.http.get(f"{hub}/hub/login", timeout=10)
+        form = {"username": name, "password": password, "_xsrf": self._xsrf()}
+        answer = self.http.post(f"{hub}/hub/login?next=%2Fhub%2Fhome", data=form, timeout=30)
+        assert answer.ok, answer.text
+
+    def page(self, path: str) -> requests.Response:
+        """A page, as in a browser."""
+        return self.http.get(f"{self.hub}{path}", timeout=10)
+
+    def api(self, method: str, path: str) -> requests.Response:
+        """The hub's API, as the hub's own pages ask it."""
+        return self.http.request(
+            method, f"{self.hub}/hub/api/{path}", headers={"X-XSRFToken": self._xsrf()}, timeout=30
+        )
+
+    def _xsrf(self) -> str:
+        return next(str(one.value) for one in self.http.cookies if one.name == "_xsrf" and one.path == "/hub/")
+
+
+def _wait_for(url: str, hub: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(300):
+        assert hub.poll() is None, log.read_text()[-2000:]
+        try:
+            if requests.get(url, timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text()[-2000:])

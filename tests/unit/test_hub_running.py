@@ -1,0 +1,120 @@
+"""A hub that runs: what operators may do to others' sessions, and what they may not."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from argon2 import PasswordHasher
+
+from tests.unit.running_hub import Someone, running_hub
+
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+SETTINGS = {
+    "sessions": {
+        "image": "registry:5000/cygnet/session:1",
+        "size": {"cores": 2, "memory_gib": 4},
+        "home": {"storage_class": "shared"},
+    }
+}
+SECRETS = {"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 32}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """With the accounts ada, bob, and root, who is an operator."""
+    folder = tmp_path_factory.mktemp("hub")
+    accounts = folder / "accounts.json"
+    hashed = {name: {"hash": QUICK.hash(f"{name}'s"), "admin": name == "root"} for name in ("ada", "bob", "root")}
+    accounts.write_text(json.dumps(hashed))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with running_hub(folder, port, SETTINGS, SECRETS, accounts) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def ada(hub: str) -> Someone:
+    return Someone(hub, "ada", "ada's")
+
+
+@pytest.fixture(scope="module")
+def root(hub: str) -> Someone:
+    return Someone(hub, "root", "root's")
+
+
+@pytest.fixture
+def session(ada: Someone) -> Iterator[None]:
+    """Ada's."""
+    assert ada.api("POST", "users/ada/server").status_code == 201
+    yield
+    ada.api("DELETE", "users/ada/server")
+
+
+@pytest.mark.usefixtures("session")
+def test_an_operator_sees_who_is_there_and_who_works(root: Someone) -> None:
+    asked_by_the_page = "users?include_stopped_servers=1&offset=0&limit=50&name_filter=&sort=id&state="
+    people = {one["name"]: one for one in root.api("GET", asked_by_the_page).json()}
+    assert people["ada"]["servers"][""]["ready"]
+    assert people["ada"]["last_activity"]
+    assert "state" not in people["ada"]["servers"][""]
+    assert not any(one["admin"] for one in people.values())
+
+
+@pytest.mark.usefixtures("ada")
+def test_an_operator_starts_and_stops_anybodys_session(root: Someone) -> None:
+    assert root.api("POST", "users/ada/server").status_code == 201
+    assert root.api("DELETE", "users/ada/server").status_code == 204
+    assert root.api("GET", "users/ada").json()["servers"] == {}
+
+
+@pytest.mark.usefixtures("session")
+def test_an_operator_does_not_open_anothers_session(ada: Someone, root: Someone) -> None:
+    """A session asks the hub whether a visitor may come in, by OAuth; the hub answers its user only."""
+    ask = "/hub/api/oauth2/authorize?response_type=code&client_id=jupyterhub-user-ada"
+    ask += "&redirect_uri=%2Fuser%2Fada%2Foauth_callback"
+    assert root.http.get(f"{root.hub}{ask}", allow_redirects=False, timeout=10).status_code == 403
+    assert ada.http.get(f"{ada.hub}{ask}", allow_redirects=False, timeout=10).status_code == 302
+    assert root.page("/hub/user/ada/lab").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "users/ada/tokens"),
+        ("GET", "users/ada/tokens"),
+        ("PATCH", "users/root"),
+        ("POST", "users/eve"),
+        ("DELETE", "users/ada"),
+        ("POST", "shares/ada/"),
+        ("GET", "shares/ada/"),
+        ("POST", "groups/others"),
+        ("POST", "groups/operators/users"),
+        ("GET", "proxy"),
+        ("GET", "info"),
+        ("POST", "shutdown"),
+    ],
+)
+@pytest.mark.usefixtures("ada")
+def test_an_operator_has_no_other_rights(root: Someone, method: str, path: str) -> None:
+    assert root.api(method, path).status_code in (403, 404)
+
+
+def test_the_page_of_all_sessions_is_for_operators(ada: Someone, root: Someone) -> None:
+    assert 'id="react-admin-hook"' in root.page("/hub/admin").text
+    assert ada.page("/hub/admin").status_code == 403
+
+
+def test_others_see_and_stop_nobody_elses_session(hub: str, ada: Someone) -> None:
+    bob = Someone(hub, "bob", "bob's")
+    assert ada.api("GET", "users").status_code == 403
+    assert bob.api("DELETE", "users/ada/server").status_code in (403, 404)
+    assert bob.api("POST", "users/ada/server").status_code in (403, 404)
+
+
+def test_whose_session_was_lost_with_its_machine_is_told_so(ada: Someone) -> None:
+    page = ada.page("/hub/user/ada/lab")
+    assert page.status_code == 424
+    assert "The machine on which your session ran (worker-1) stopped answering" in page.text
+    assert "/hub/spawn/ada" in page.text
