@@ -11,7 +11,6 @@ from ipaddress import IPv4Network
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-import pulumi
 from pulumi.runtime import config as pulumi_config
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -38,8 +37,8 @@ _REASONS = {
 """Findings of pydantic that speak of Python, in words of YAML."""
 
 
-class ConfigError(CygnetError, pulumi.RunError):
-    """A stack file that cannot be used; the message lists every finding, and Pulumi shows it without a traceback."""
+class ConfigError(CygnetError):
+    """A stack file that cannot be used; the message lists every finding."""
 
 
 class ServiceConfig(PartConfig):

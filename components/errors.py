@@ -1,5 +1,7 @@
 """Errors whose text is written for the person who reads it: what, where, why, and the cure."""
 
+import pulumi
 
-class CygnetError(Exception):
-    """An error of ours: its message is complete, and needs no traceback to be understood."""
+
+class CygnetError(pulumi.RunError):
+    """An error of ours: its message is complete, and neither Pulumi nor `cygnet` shows a traceback with it."""

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import golang, host_packages, tools, venv
+from engine import command_line, golang, host_packages, tools, venv
 from engine.errors import EngineError
 from engine.kinds import Recipe
-from engine.progress import Progress, summary
+from engine.progress import summary
 from engine.recipes import RECIPES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; 0: done, 1: an error was shown, 130: stopped by Ctrl-C."""
-    arguments = parser().parse_args(argv)
-    progress = Progress()
-    try:
-        arguments.run(arguments, progress)
-    except EngineError as error:
-        progress.say(f"\n{error}")
-        return 1
-    except KeyboardInterrupt:
-        progress.say("\nstopped; what was obtained stays, the same command goes on")
-        return 130
-    return 0
+    """Runs one command; returns the exit status."""
+    chosen = parser().parse_args(argv)
+    stopped = "what was obtained stays, the same command goes on"
+    return command_line.run(lambda progress: chosen.run(chosen, progress), EngineError, stopped)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,5 +68,4 @@ def state(recipe: Recipe) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the compiler too, as Ctrl-C does
     sys.exit(main())

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 
+from engine import command_line
 from engine.errors import EngineError
-from engine.progress import Progress, summary
+from engine.progress import summary
 from images import build, catalogue
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; 0: done, 1: an error was shown, 130: stopped by Ctrl-C."""
-    arguments = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends buildah too, as Ctrl-C does
-    progress = Progress()
-    try:
-        arguments.run(arguments, progress)
-    except EngineError as error:
-        progress.say(f"\nerror: {error}")
-        return 1
-    except KeyboardInterrupt:
-        progress.say("\nstopped; what was built stays, the same command goes on")
-        return 130
-    return 0
+    """Runs one command; returns the exit status."""
+    chosen = parser().parse_args(argv)
+    stopped = "what was built stays, the same command goes on"
+    return command_line.run(lambda progress: chosen.run(chosen, progress), EngineError, stopped)
 
 
 def parser() -> argparse.ArgumentParser:

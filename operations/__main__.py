@@ -4,30 +4,35 @@ import argparse
 import sys
 
 from components.errors import CygnetError
+from engine import command_line
 from operations import accounts, clean, down, schema, up
 
-COMMANDS = (up, down, accounts, clean, schema)
-"""Each module has NAME, HELP, `arguments(parser)` and `run(options)`."""
+ON_A_STACK = (up, down, accounts, clean)
+"""Commands with one argument, the stack."""
+
+COMMANDS = (*ON_A_STACK, schema)
+"""Each module has NAME, HELP and `run(options)`; with other arguments, `arguments(parser)`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status. An error of ours is printed without a traceback."""
-    parser = argparse.ArgumentParser(prog="cygnet", description="What an operator does besides 'pulumi up'.")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    """Runs one command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    stopped = "the same command goes on where this one ended"
+    return command_line.run(lambda _: options.run(options), CygnetError, stopped)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    top = argparse.ArgumentParser(prog="cygnet", description="What an operator does besides 'pulumi up'.")
+    subparsers = top.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         subparser = subparsers.add_parser(command.NAME, help=command.HELP, description=command.HELP)
-        command.arguments(subparser)
         subparser.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except CygnetError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on where this one ended", file=sys.stderr)
-        return 130
-    return 0
+        if command in ON_A_STACK:
+            subparser.add_argument("stack", help="name of the stack, for example local")
+        else:
+            command.arguments(subparser)
+    return top
 
 
 if __name__ == "__main__":

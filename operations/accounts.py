@@ -8,11 +8,6 @@ NAME = "accounts"
 HELP = "show the accounts of a stack with their passwords"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("stack", help="name of the stack, for example local")
-
-
 def run(options: argparse.Namespace) -> None:
     """Prints a line per account: name, password, and whether it is an administrator's."""
     outputs = Stack(options.stack).outputs()

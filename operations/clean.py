@@ -1,21 +1,19 @@
-"""`cygnet clean`: removes what is left of local machines, by their names."""
+"""`cygnet clean`: removes what is left of local machines, by their names, and the bases that no machine stands on."""
 
 import argparse
 
+from components.sources import base_image, records
 from components.sources.leftovers import remove_leftovers
 
 NAME = "clean"
-HELP = "remove what a lost or killed stack left on this computer: machines, mounts, bridges, routes"
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("stack", help="name of the stack whose remains are removed")
+HELP = "remove what a lost or killed stack left on this computer: machines, mounts, bridges, routes, unused bases"
 
 
 def run(options: argparse.Namespace) -> None:
-    """Removes the stack's remains, and says what they were."""
+    """Removes the stack's remains and all unused bases, and says what they were."""
     remove(options.stack)
+    for key in base_image.remove_unused(records.bases_in_use()):
+        print(f"base {key} of the machines: removed, none stands on it")
 
 
 def remove(stack: str) -> None:

@@ -2,24 +2,18 @@
 
 import argparse
 
-from operations import clean
+from operations import clean, takeover
 from operations.stack import Stack
-from operations.up import free
 
 NAME = "down"
 HELP = "remove a stack with all its data, homes included"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("stack", help="name of the stack, for example local")
-
-
 def run(options: argparse.Namespace) -> None:
     """Destroys the stack if the backend knows it, and cleans up what a lost state left behind."""
     stack = Stack(options.stack)
+    takeover.take_over(stack)
     if stack.exists():
-        free(stack)
         stack.pulumi("destroy", "--yes", "--skip-preview", "--color", "auto")
         stack.pulumi("stack", "rm", "--yes", "--force", "--preserve-config")
         _forget_salt(stack)

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,18 @@ class Stack:
             CygnetError: Pulumi ended with an error; unless captured, it has already said why.
         """
         command = [pulumi_program(), *arguments, "--stack", self.name, "--non-interactive"]
-        done = subprocess.run(command, cwd=PROJECT, text=True, capture_output=capture, check=False)
-        if done.returncode:
-            said = f": {done.stderr.strip()[-1000:]}" if capture else ", see above"
+        pipe = subprocess.PIPE if capture else None
+        # In a group of its own it hears of Ctrl-C from us alone: the second time it hears it, it drops all it does.
+        with subprocess.Popen(command, cwd=PROJECT, text=True, stdout=pipe, stderr=pipe, process_group=0) as process:
+            try:
+                output, complaint = process.communicate()
+            except BaseException:
+                _end(process)
+                raise
+        if process.returncode:
+            said = f": {complaint.strip()[-1000:]}" if capture else ", see above"
             raise CygnetError(f"'pulumi {' '.join(arguments)}' of stack {self.name} failed{said}")
-        return done.stdout or ""
+        return output or ""
 
     def require_file(self) -> None:
         """Returns when a file declares the stack.
@@ -65,6 +74,14 @@ class Stack:
         if "url" not in found:
             raise CygnetError(f"stack {self.name} is not up; run 'pulumi up -s {self.name}'")
         return found
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Asks a Pulumi to end, and waits: killed, it would leave its lock, and processes that go on without it."""
+    while process.poll() is None:
+        with suppress(KeyboardInterrupt, SystemExit):  # once more: it shall not wait for what it is doing
+            process.send_signal(signal.SIGINT)
+            process.wait()
 
 
 def pulumi_program() -> str:

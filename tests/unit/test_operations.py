@@ -1,12 +1,16 @@
 """The command `cygnet`: what it says, and what it asks Pulumi to do."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,10 @@ import yaml
 
 from components.config import PROJECT
 from components.errors import CygnetError
+from components.sources import base_image
+from engine import cache
 from operations import __main__ as command_line
-from operations import accounts, clean, up
+from operations import accounts, clean, orphans, takeover, up
 from operations import stack as stacks
 from operations.stack import Stack
 from tests.unit import program
@@ -84,11 +90,15 @@ def cleaned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def lock(folder: Path, pid: int, *, stack: str = "local", project: str = "cygnet", host: str | None = None) -> Path:
-    """A lock as Pulumi writes it into a file backend."""
+def lock(
+    folder: Path, pid: int, *, stack: str = "local", project: str = "cygnet", host: str | None = None, minutes: int = 0
+) -> Path:
+    """A lock as Pulumi writes it into a file backend, some minutes old."""
     file = folder / f"backend/.pulumi/locks/organization/{project}/{stack}/{pid}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"pid": pid, "username": "x", "hostname": host or socket.gethostname()}))
+    since = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat().replace("+00:00", "789Z")
+    who = {"pid": pid, "username": "x", "hostname": host or socket.gethostname(), "timestamp": since}
+    file.write_text(json.dumps(who))
     file.with_name(f"{file.name}.attrs").write_text("{}")
     return file
 
@@ -166,34 +176,70 @@ def test_the_welcome_of_a_course_names_some_accounts_and_no_password() -> None:
 
 
 @pytest.mark.usefixtures("pulumi")
-def test_the_owners_of_a_stacks_locks(tmp_path: Path) -> None:
-    assert up.lock_owners("local") == []
+def test_the_locks_of_a_stack_on_this_computer(tmp_path: Path) -> None:
+    assert list(takeover.locks("local")) == []
     lock(tmp_path, 11)
     lock(tmp_path, 12, stack="other")
     lock(tmp_path, 13, project="another-project")
     lock(tmp_path, 14, host="another-computer")
-    assert up.lock_owners("local") == [11]
+    assert [found["pid"] for found in takeover.locks("local")] == [11]
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "https://api.pulumi.com", "azblob://x"])
 def test_other_backends_keep_their_own_locks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_BACKEND_URL", url)
-    assert up.lock_owners("local") == []
+    assert list(takeover.locks("local")) == []
 
 
 def test_the_backend_is_where_the_pulumi_of_this_project_puts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert up.backend_folder() == Path("/state/cygnet/pulumi")
+    assert takeover.backend_folder() == Path("/state/cygnet/pulumi")
 
 
+KILLED = "an earlier 'pulumi' of stack local was killed; going on from where it was\n"
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend knows the stack."""
+    monkeypatch.setenv("PULUMI_KNOWS", "local")
+
+
+@pytest.mark.usefixtures("known")
 def test_the_lock_of_a_dead_process_is_taken_away(
     pulumi: Pulumi, tmp_path: Path, dead: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock(tmp_path, dead)
-    up.free(Stack("local"))
+    takeover.take_over(Stack("local"))
     assert pulumi.changes == ["cancel --yes"]
-    assert "an earlier 'pulumi' of stack local was killed; going on from where it was" in capsys.readouterr().out
+    assert capsys.readouterr().out == KILLED
+
+
+@pytest.mark.usefixtures("known")
+def test_a_process_that_only_has_the_number_of_a_dead_one_is_not_waited_for(
+    pulumi: Pulumi, tmp_path: Path, living: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock(tmp_path, living, minutes=5)
+    takeover.take_over(Stack("local"))
+    assert pulumi.changes == ["cancel --yes"]
+    assert capsys.readouterr().out == KILLED
+
+
+@pytest.mark.usefixtures("known")
+def test_a_process_that_nobody_buried_is_dead(pulumi: Pulumi, tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as killed:
+        lock(tmp_path, killed.pid)
+        killed.kill()
+        until(lambda: Path(f"/proc/{killed.pid}/stat").read_text().split()[2] == "Z")
+        takeover.take_over(Stack("local"))
+    assert pulumi.changes == ["cancel --yes"]
+
+
+def test_when_a_process_started(living: int) -> None:
+    found = takeover.started(living)
+    assert found is not None
+    assert abs(found - time.time()) < takeover._CLOCK_SECONDS + 1
 
 
 def test_a_living_process_is_waited_for(
@@ -202,7 +248,7 @@ def test_a_living_process_is_waited_for(
     file = lock(tmp_path, living)
     threading.Timer(1.5, file.unlink).start()
     started = time.monotonic()
-    up.free(Stack("local"))
+    takeover.take_over(Stack("local"))
     assert time.monotonic() - started > 1
     assert pulumi.calls == []
     said = capsys.readouterr().out
@@ -210,9 +256,160 @@ def test_a_living_process_is_waited_for(
 
 
 def test_a_stack_that_nobody_holds_is_left_alone(pulumi: Pulumi, capsys: pytest.CaptureFixture[str]) -> None:
-    up.free(Stack("local"))
+    takeover.take_over(Stack("local"))
     assert pulumi.calls == []
     assert capsys.readouterr().out == ""
+
+
+# Processes of killed runs
+
+
+@pytest.fixture
+def engine() -> Iterator[socket.socket]:
+    """What a Pulumi listens with until it dies."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+Plugin = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, engine: socket.socket) -> Iterator[Plugin]:
+    """Starts a process with a plugin's command line, of this engine and in this folder unless a test says otherwise."""
+    script = tmp_path / "pulumi-resource-pulumi-python"
+    script.write_text("import signal, time\nprint(flush=True)\ntime.sleep(60)\n")
+    stubborn = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    with ExitStack() as started:
+
+        def start(*, name: str = script.name, folder: Path = tmp_path, deaf: bool = False) -> "subprocess.Popen[bytes]":
+            program = tmp_path / name
+            program.write_text((stubborn if deaf else "") + script.read_text())
+            command = [sys.executable, str(program), f"127.0.0.1:{engine.getsockname()[1]}"]
+            process = started.enter_context(subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE))
+            started.callback(process.kill)
+            assert process.stdout
+            process.stdout.readline()  # it runs
+            return process
+
+        yield start
+
+
+def test_what_a_killed_pulumi_left_is_ended(plugin: Plugin, engine: socket.socket, tmp_path: Path) -> None:
+    processes = [plugin(), plugin(name="pulumi-language-python-exec")]
+    assert orphans.end(tmp_path) == 0, "their engine lives"
+    engine.close()
+    assert set(orphans.orphans(tmp_path)) == {process.pid for process in processes}
+    assert orphans.end(tmp_path) == 2
+    assert [process.wait(5) for process in processes] == [-signal.SIGTERM] * 2
+
+
+def test_what_does_not_end_is_killed(
+    plugin: Plugin, engine: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "_PATIENCE_SECONDS", 0.5)
+    process = plugin(deaf=True)
+    engine.close()
+    assert orphans.end(tmp_path) == 1
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_another_projects_orphans_are_its_own(plugin: Plugin, engine: socket.socket, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    process = plugin(folder=elsewhere)
+    engine.close()
+    assert orphans.end(tmp_path) == 0
+    assert process.poll() is None
+
+
+def test_another_program_with_such_an_argument_is_none(plugin: Plugin, engine: socket.socket, tmp_path: Path) -> None:
+    process = plugin(name="client.py")
+    engine.close()
+    assert orphans.end(tmp_path) == 0
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+@pytest.mark.usefixtures("pulumi", "known", "cleaned")
+def test_orphans_are_ended_before_anything_is_changed(
+    plugin: Plugin, engine: socket.socket, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = plugin(folder=tmp_path / "stacks")
+    engine.close()
+    assert command_line.main([command, "local"]) == 0
+    assert process.poll() == -signal.SIGTERM
+    assert "processes of a killed 'pulumi' that went on without it: 1, ended now" in capsys.readouterr().out
+
+
+# Interruptions
+
+
+SLOW_PULUMI = """#!/usr/bin/env python3
+import pathlib, signal, sys, time
+heard = 0
+def hear(*_):
+    global heard
+    heard += 1
+signal.signal(signal.SIGINT, hear)
+pathlib.Path("working").touch()
+while heard < 2 and not pathlib.Path("done").exists():
+    time.sleep(0.05)
+pathlib.Path("ended").write_text(str(heard))
+"""
+
+
+def until(happened: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A command that runs a Pulumi which ends what it does before it ends, or when it is asked twice."""
+    script = tmp_path / "pulumi"
+    script.write_text(SLOW_PULUMI)
+    script.chmod(0o700)
+    code = f"""
+import sys
+from pathlib import Path
+from engine import command_line
+from operations import stack
+stack.PROJECT = Path({str(tmp_path)!r})
+stack.pulumi_program = lambda: {str(script)!r}
+sys.exit(command_line.run(lambda _: stack.Stack("local").pulumi("up"), stack.CygnetError, "go on"))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=program.PROJECT, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as run:
+        try:
+            until((tmp_path / "working").exists)
+            yield run
+        finally:
+            (tmp_path / "done").touch()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_lets_pulumi_end(
+    interrupted: "subprocess.Popen[str]", tmp_path: Path, number: int, status: int
+) -> None:
+    os.killpg(interrupted.pid, number)  # a terminal sends Ctrl-C to all that it sees
+    time.sleep(0.6)
+    assert interrupted.poll() is None, "it waits for Pulumi, which gives its lock back"
+    (tmp_path / "done").touch()
+    assert interrupted.wait(10) == status
+    assert (tmp_path / "ended").read_text() == "1"
+
+
+def test_whoever_interrupts_twice_does_not_wait(interrupted: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    interrupted.send_signal(signal.SIGINT)
+    time.sleep(0.6)
+    interrupted.send_signal(signal.SIGINT)
+    assert interrupted.wait(10) == 130
+    assert (tmp_path / "ended").read_text() == "2"
+    assert "stopped; go on" in interrupted.communicate()[1]
 
 
 # Down and clean
@@ -246,7 +443,32 @@ def test_a_stack_that_cannot_be_destroyed_stays_known(
     assert cleaned == []
 
 
+@pytest.fixture
+def bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the machines' bases: the current one, one that a machine stands on, and one of nobody."""
+    monkeypatch.setattr(cache, "root", lambda: tmp_path)
+    monkeypatch.setattr(clean.records, "bases_in_use", lambda: {"used"})
+    folder = tmp_path / "machine-base"
+    for key in (base_image.current().key, "used", "unused"):
+        (folder / key / "root").mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.usefixtures("bases")
 def test_clean_removes_what_is_left_by_the_stacks_name(cleaned: list[str]) -> None:
+    assert command_line.main(["clean", "local"]) == 0
+    assert cleaned == ["local"]
+
+
+@pytest.mark.usefixtures("cleaned")
+def test_clean_removes_bases_that_no_machine_stands_on(bases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["clean", "local"]) == 0
+    assert {folder.name for folder in bases.glob("[!.]*")} == {base_image.current().key, "used"}
+    assert capsys.readouterr().out == "base unused of the machines: removed, none stands on it\n"
+
+
+def test_clean_where_no_base_was_ever_made(cleaned: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "root", lambda: tmp_path)
     assert command_line.main(["clean", "local"]) == 0
     assert cleaned == ["local"]
 
