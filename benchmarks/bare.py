@@ -94,8 +94,8 @@ def _copy(stack: Stack, live: LiveStack, folder: Path) -> None:
         _write(folder / f"{name}.json", json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     for machine in live.machines:
         upper = names.machine_folder(STACK, machine) / "upper"
-        command = ["tar", "--create", f"--file={folder / machine}.tar", f"--directory={upper}", "--anchored"]
-        command += [f"--exclude={path}" for path in _NOT_COPIED]
+        command = ["tar", "--create", f"--file={folder / machine}.tar", f"--directory={upper}"]
+        command += ["--anchored", "--no-wildcards-match-slash", *(f"--exclude={path}" for path in _NOT_COPIED)]
         there = [path for path in ("etc", "opt", "usr/local") if (upper / path).exists()]
         subprocess.run([*command, *there], check=True)
 

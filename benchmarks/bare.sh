@@ -21,6 +21,13 @@ on() {
     ssh -F ssh.conf "$machine" "$@"
 }
 
+quietly() {
+    "$@" >"$BASHPID.log" 2>&1 || {
+        tail --lines=20 "$BASHPID.log"
+        return 1
+    }
+}
+
 say() {
     echo "bare: $* (${SECONDS} s)"
 }
@@ -42,8 +49,8 @@ prepare() {
 }
 
 join() {
-    on "$1" 'tar --extract --directory=/etc/kubernetes && cd /etc/kubernetes &&
-        kubeadm join --config=join.yaml >/var/log/bare.log 2>&1 && rm join.yaml discovery.conf' <join.tar
+    quietly on "$1" 'tar --extract --directory=/etc/kubernetes && cd /etc/kubernetes &&
+        kubeadm join --config=join.yaml && rm join.yaml discovery.conf' <join.tar
 }
 
 say "preparing ${machines[*]}"
@@ -59,7 +66,7 @@ export -f push
 xargs --arg-file=images --max-lines=1 --max-procs=2 bash -c 'push "$@"' push
 
 say "making the cluster"
-on "$control" kubeadm init --skip-token-print --config=/etc/kubernetes/kubeadm.yaml '>/var/log/bare.log' '2>&1'
+quietly on "$control" kubeadm init --skip-token-print --config=/etc/kubernetes/kubeadm.yaml
 kubectl=(on "$control" kubectl --kubeconfig=/etc/kubernetes/admin.conf)
 "${kubectl[@]}" apply --filename=/etc/kubernetes/addons >/dev/null
 token=$(on "$control" kubeadm --kubeconfig=/etc/kubernetes/admin.conf token create --ttl=15m)
