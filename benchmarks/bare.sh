@@ -12,7 +12,7 @@
 #   namespaces.json, objects.json  what runs in the cluster
 set -euo pipefail
 cd "$1"
-control=control-plane-1
+control="control-plane-1"
 mapfile -t machines < <(basename --suffix=.tar -- *-[0-9].tar)
 
 on() {
@@ -33,7 +33,8 @@ say() {
 }
 
 everywhere() {
-    local process processes=()
+    local process processes=() action=$1
+    shift
     for machine in "$@"; do
         "$action" "$machine" &
         processes+=($!)
@@ -54,7 +55,7 @@ join() {
 }
 
 say "preparing ${machines[*]}"
-action=prepare everywhere "${machines[@]}"
+everywhere prepare "${machines[@]}"
 on "$control" systemctl restart docker-registry
 
 say "pushing images"
@@ -96,7 +97,7 @@ workers=()
 for machine in "${machines[@]}"; do
     [ "$machine" = "$control" ] || workers+=("$machine")
 done
-action=join everywhere "${workers[@]}"
+everywhere join "${workers[@]}"
 "${kubectl[@]}" wait --for=condition=Ready --timeout=300s node "${machines[@]}" >/dev/null
 
 say "making what runs in it"
