@@ -56,13 +56,16 @@ def _cgroups() -> Iterator[str]:
 
 def _processes(stack: str) -> Iterator[str]:
     """Processes in a cgroup of the stack's machines, or with a path of them in their command line."""
+    # Not those of a stack whose name begins alike.
+    machine = re.compile(rf"cygnet-{stack}-(control-plane|worker)-\d")
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             cgroups = (folder / "cgroup").read_text()
         except OSError:  # it ended just now
             continue
-        if f"cygnet-{stack}-" in cgroups or f"/var/lib/cygnet/{stack}/" in command:
+        # One without a command has ended, and its parent has not looked yet.
+        if command and (machine.search(cgroups) or f"/var/lib/cygnet/{stack}/" in command):
             yield f"process {folder.name} {command[:80]}"
 
 
