@@ -145,14 +145,18 @@ def _tools(names: tuple[str, ...], target: Path, progress: Progress) -> None:
         shutil.copy2(tools.path(name), target / name)
 
 
-def _wheels(locks: tuple[Path, ...], target: Path, run: Runner) -> None:
+def wheels_for_images() -> list[str]:
+    """The options by which pip chooses wheels for the Python of our images, and not for the one that runs pip."""
     platforms = [f"manylinux_2_{minor}" for minor in range(NEWEST_GLIBC, 4, -1)] + list(_OLD_NAMES)
+    options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation=cp"]
+    options += [f"--python-version={PYTHON}"]
+    options += [f"--abi={abi}" for abi in (f"cp{PYTHON.replace('.', '')}", "abi3", "none")]
+    return options + [f"--platform={platform}_x86_64" for platform in platforms]
+
+
+def _wheels(locks: tuple[Path, ...], target: Path, run: Runner) -> None:
     argv = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar=off"]
-    argv += ["--require-hashes", "--no-deps", "--only-binary=:all:", f"--dest={target}"]
-    # The container's Python, not the one that runs this.
-    argv += ["--implementation=cp", f"--python-version={PYTHON}"]
-    argv += [f"--abi={abi}" for abi in (f"cp{PYTHON.replace('.', '')}", "abi3", "none")]
-    argv += [f"--platform={platform}_x86_64" for platform in platforms]
+    argv += [*wheels_for_images(), f"--dest={target}"]
     for lock in locks:
         run.run(f"wheels of {lock.name}", [*argv, f"--requirement={lock}"])
 
