@@ -1,7 +1,7 @@
-"""The kinds of recipe: commands of Go modules, and programs of one C file.
+"""The kinds of recipe: commands of Go modules, programs of Rust crates, and programs of one C file.
 
-A recipe is data. Its key is the SHA-256 of all that decides what comes out: version, recipe, go.mod, go.sum, sources
-and the kind of processor. It does not contain the compiler's version, which the manifest names.
+A recipe is data. Its key is the SHA-256 of all that decides what comes out: version, recipe, locks, sources and the
+kind of processor. It does not contain the compiler's version, which the manifest names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from engine import golang
+from engine import cargo, golang
 from engine.cache import KEY_LENGTH, Entry
 from engine.golang import Take
 from engine.process import Runner
@@ -143,6 +143,37 @@ class GoBuild(Recipe):
             run.run("compile", compiling, cwd=place, env=environment)
         for name, theirs in self.called.items():
             (folder / "bin" / theirs).rename(folder / "bin" / name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CargoBuild(Recipe):
+    """Programs of our own Rust package in engine/rust/<tool>, whose crates are locked by crates.lock."""
+
+    @property
+    def folder(self) -> Path:
+        """Our files: Cargo.toml, crates.lock and src."""
+        return HERE / "rust" / self.tool
+
+    def sources(self) -> Iterator[Path]:
+        """What cargo reads."""
+        yield from (self.folder / "Cargo.toml", self.folder / cargo.LOCK)
+        yield from sorted((self.folder / "src").rglob("*.rs"))
+
+    @property
+    def command(self) -> list[str]:
+        """`cargo build`, exactly as locked."""
+        return ["cargo", "build", "--release", "--locked"]
+
+    def build(self, folder: Path, run: Runner) -> None:
+        """Locks, downloads and compiles; the programs are those that Cargo.toml names."""
+        source = folder / self.tool
+        for file in self.sources():
+            _copy_below(file, self.folder, source)
+        cargo.restore(source, run)
+        run.run("compile", [cargo.command(), *self.command[1:]], cwd=source, env=cargo.environment(folder))
+        (folder / "bin").mkdir()
+        for name in self.binaries:
+            (folder / "target" / "release" / name).rename(folder / "bin" / name)
 
 
 @dataclass(frozen=True, kw_only=True)

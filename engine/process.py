@@ -20,8 +20,8 @@ POLL_SECONDS = 0.5
 # What commands say, why they say it, what to do; the first that is found counts.
 KNOWN = (
     (
-        r"checksum mismatch",
-        "a downloaded module is not the one that go.sum names",
+        r"checksum mismatch|checksum for .* changed between lock files",
+        "a downloaded module or crate is not the one that our lock names",
         "leave the check on: empty the caches (python -m engine trim), try again, ask upstream if it stays",
     ),
     (

@@ -6,7 +6,7 @@ import difflib
 
 from engine.errors import EngineError
 from engine.golang import Edit, Take
-from engine.kinds import CBuild, GoBuild, Recipe
+from engine.kinds import CargoBuild, CBuild, GoBuild, Recipe
 
 _VERSION = ("--version",)
 _KUBERNETES_STAMPS = {
@@ -175,6 +175,7 @@ _ALL: tuple[Recipe, ...] = (
         stamps={"main.version": "{version}"},
         comes_with="pulumi",
     ),
+    CargoBuild(tool="swfs", binaries=("swfs",), asks={"swfs": _VERSION}),
 )
 
 RECIPES: dict[str, Recipe] = {recipe.tool: recipe for recipe in _ALL}

@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 
 from engine import __main__ as command_line
-from engine import cache, golang, host_packages, kinds, process, progress, recipes, tools, versions
+from engine import cache, cargo, golang, host_packages, kinds, process, progress, recipes, tools, versions
 from engine.errors import BuildFailed, EngineError, ToolMissing
-from engine.kinds import GoBuild, Recipe
+from engine.kinds import CargoBuild, GoBuild, Recipe
 from engine.process import Runner
 from engine.recipes import RECIPES
 from engine.versions import VERSIONS
 
 REPOSITORY = Path(__file__).parents[2]
 # Versions that no recipe of their own has.
-NO_RECIPE = {"debian_images", "debian_machines", "go", "pulumi_language_python"}
+NO_RECIPE = {"debian_images", "debian_machines", "go", "pulumi_language_python", "rust"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +130,55 @@ def test_the_pinned_go_compiles_every_module() -> None:
         for match in re.findall(r"^go ([\d.]+)$", lock.read_text(), flags=re.MULTILINE)
     }
     assert max(asked) <= tuple(map(int, VERSIONS["go"].split(".")))
+
+
+CARGO_BUILDS = [recipe for recipe in RECIPES.values() if isinstance(recipe, CargoBuild)]
+
+
+def test_each_folder_of_rust_belongs_to_a_recipe() -> None:
+    assert {folder.name for folder in cargo.PACKAGES.iterdir()} == {recipe.tool for recipe in CARGO_BUILDS}
+
+
+@pytest.mark.parametrize("recipe", CARGO_BUILDS, ids=lambda recipe: recipe.tool)
+def test_a_rust_package_has_the_pinned_version_and_compiler(recipe: CargoBuild) -> None:
+    package = tomllib.loads((recipe.folder / "Cargo.toml").read_text())["package"]
+    pinned = {"name": recipe.tool, "version": recipe.version, "rust-version": VERSIONS["rust"].removesuffix(".0")}
+    assert pinned.items() <= package.items()
+
+
+@pytest.mark.parametrize("recipe", CARGO_BUILDS, ids=lambda recipe: recipe.tool)
+def test_crates_are_locked_by_name_version_and_digest_alone(recipe: CargoBuild) -> None:
+    lines = (recipe.folder / cargo.LOCK).read_text().splitlines()
+    assert all(re.fullmatch(r"[\w-]+ \d+\.\d+\.\d+\S* [0-9a-f]{64}", line) for line in lines)
+    asked = tomllib.loads((recipe.folder / "Cargo.toml").read_text())["dependencies"]
+    assert {line.split()[0] for line in lines} >= set(asked)
+
+
+def test_a_cargo_lock_says_what_our_lock_says(tmp_path: Path) -> None:
+    lines = ["hex 0.4.3 " + "a" * 64, "itoa 1.0.18 " + "b" * 64]
+    (tmp_path / "Cargo.lock").write_text(cargo.as_cargo_lock(lines, "registry+here"))
+    assert cargo.crates(tmp_path / "Cargo.lock") == lines
+
+
+def test_a_missing_rust_compiler_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EngineError, match=f"cure: *install Rust {re.escape(VERSIONS['rust'])}"):
+        cargo.command()
+
+
+def test_the_key_of_a_rust_program_changes_with_what_decides_and_with_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(cargo.PACKAGES / "swfs", tmp_path / "rust" / "swfs")
+    monkeypatch.setattr(kinds, "HERE", tmp_path)
+    key = RECIPES["swfs"].key
+    (folder / "testdata" / "more").touch()
+    (folder / "Cargo.lock").touch()
+    assert RECIPES["swfs"].key == key
+    for name in (cargo.LOCK, "Cargo.toml", "src/main.rs"):
+        (folder / name).write_text((folder / name).read_text() + "\n")
+        assert RECIPES["swfs"].key != key, name
+        key = RECIPES["swfs"].key
 
 
 def test_the_python_sdks_have_the_versions_of_cli_and_providers() -> None:
