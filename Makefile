@@ -3,28 +3,29 @@ STACK ?= local
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help up down test lint unit tools images lock
+.PHONY: help up down test lint unit tools images software lock
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: images ## bring up STACK (local) and say where it is
+up: software ## bring up STACK (local) and say where it is
 	@$(BIN)/cygnet up $(STACK)
 
 down: .venv/.ready ## remove STACK (local) with all its data
 	@$(BIN)/cygnet down $(STACK)
 
-test: lint images ## all tests, on a stack of their own
+test: lint software ## all tests, on a stack of their own
 	@$(BIN)/python -m engine host-packages --tests
 	@$(BIN)/pytest
 
 unit: .venv/.ready ## the tests that need no machine
 	@$(BIN)/pytest tests/unit
 
-lint: .venv/.ready ## ruff, mypy, ansible-lint, yamllint, shellcheck
+lint: .venv/.ready ## ruff, mypy, rustfmt, ansible-lint, yamllint, shellcheck
 	@$(BIN)/python -m engine host-packages --tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@rustfmt --check --edition 2024 engine/rust/*/src/main.rs
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_CONFIG=playbooks/ansible.cfg $(BIN)/ansible-lint --offline -q
 	@git grep --untracked -lE '^#!/(usr/)?bin/(env )?(ba)?sh' | xargs shellcheck
@@ -36,6 +37,9 @@ tools: .venv/.ready ## every tool of engine/versions.yaml
 
 images: tools ## every container image
 	@$(BIN)/python -m images build
+
+software: images ## every software release
+	@$(BIN)/python -m software build
 
 lock: .venv/.ready ## write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet pip-tools

@@ -14,7 +14,7 @@ from operations.stack import Stack
 from tests.journeys.browser import browser
 from tests.journeys.person import Person
 from tests.live.stack import LiveStack
-from tests.live.visitor import Visitor
+from tests.live.visitor import Visitor, session
 
 Numbers = Mapping[str, float]
 
@@ -32,6 +32,7 @@ def sign_in(stack: LiveStack, repetitions: int) -> Numbers:
             person.fill_in()
             began = time.monotonic()
             person.submit()
+            person.choose()
             person.wait_for_lab()
             took.append(time.monotonic() - began)
             person.close()
@@ -61,6 +62,49 @@ def memory(stack: LiveStack, _repetitions: int) -> Numbers:
     return {**{f"{name}_mib": mib for name, mib in held.items()}, "sum_mib": sum(held.values())}
 
 
+def import_root(stack: LiveStack, repetitions: int) -> Numbers:
+    """ROOT's import and first histogram in a session: from /cvmfs as yet unread, again, and from a copy on disk."""
+    repository = stack.parts["software"]["repository"]
+    name = _person(stack)
+    took: dict[str, list[float]] = {"cold": [], "warm": [], "local": []}
+    with session(stack, name) as visitor:
+        pod = stack.session_pod(name)
+        if pod is None:
+            raise CygnetError(f"the session of {name} has ended")
+        machine = stack.host(pod["spec"]["nodeName"])
+        kernel = visitor.kernel()
+        kernel.run(_COPY_VIEW, seconds=300)
+        for _ in range(repetitions):
+            machine.check_output(_FORGET, *[repository] * 4)
+            for where, folder in {"cold": "$CYGNET_VIEW", "warm": "$CYGNET_VIEW", "local": "$HOME/view"}.items():
+                if where == "local":
+                    kernel.run(_IMPORT.replace("VIEW", folder))  # the copy as warm as the other
+                took[where].append(float(kernel.run(_IMPORT.replace("VIEW", folder), seconds=120)))
+        kernel.run("import os, shutil; shutil.rmtree(os.path.expandvars('$HOME/view'))", seconds=120)
+    found = {where: statistics.median(seconds) for where, seconds in took.items()}
+    return {
+        **{f"{where}_median_seconds": round(seconds, 2) for where, seconds in found.items()},
+        "warm_to_local": round(found["warm"] / found["local"], 2),
+    }
+
+
+_COPY_VIEW = "import os, shutil; shutil.copytree(os.environ['CYGNET_VIEW'], os.path.expandvars('$HOME/view'))"
+# Without what would read it before the first import does.
+_FORGET = (
+    "systemctl stop swfs@%s && rm -rf /var/lib/cygnet-cvmfs/* && sync && echo 3 >/proc/sys/vm/drop_caches && "
+    "systemctl start swfs@%s && systemctl stop swfs-warm@%s.timer swfs-warm@%s.service"
+)
+_IMPORT = """
+import subprocess
+# The import alone loads nothing.
+work = "import ROOT; ROOT.TH1F('h', '', 1, 0, 1)"
+code = f"import time; began = time.perf_counter(); {work}; print(time.perf_counter() - began)"
+command = '. "VIEW/setup.sh" && exec python3 -W ignore -c "$0"'
+shell = ["env", "-u", "PYTHONPATH", "bash", "-c", command, code]
+print(subprocess.run(shell, capture_output=True, text=True, check=True).stdout)
+"""
+
+
 def second_up(stack: LiveStack, repetitions: int) -> Numbers:
     """A `pulumi up` that finds nothing to do."""
     took = []
@@ -72,7 +116,7 @@ def second_up(stack: LiveStack, repetitions: int) -> Numbers:
 
 
 MEASURES: Mapping[str, Callable[[LiveStack, int], Numbers]] = {
-    measure.__name__: measure for measure in (sign_in, ten_starts, memory, second_up)
+    measure.__name__: measure for measure in (sign_in, ten_starts, import_root, memory, second_up)
 }
 
 

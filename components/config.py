@@ -18,10 +18,12 @@ from pydantic_core import ErrorDetails
 from components.auth import AuthConfig
 from components.base import PartConfig
 from components.cluster import ClusterConfig
+from components.cvmfs import CvmfsConfig
 from components.errors import CygnetError
 from components.gateway import GatewayConfig
 from components.hub import HubConfig
 from components.machines import MachinesConfig
+from components.software import SoftwareConfig
 from components.sources import names, nspawn
 from components.storage import StorageConfig
 
@@ -47,6 +49,8 @@ class ServiceConfig(PartConfig):
     machines: MachinesConfig = Field(default_factory=MachinesConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     storage: StorageConfig = Field(default_factory=StorageConfig)
+    software: SoftwareConfig = Field(default_factory=SoftwareConfig)
+    cvmfs: CvmfsConfig = Field(default_factory=CvmfsConfig)
     auth: AuthConfig = Field(default_factory=AuthConfig)
     hub: HubConfig = Field(default_factory=HubConfig)
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)
@@ -80,6 +84,15 @@ class ServiceConfig(PartConfig):
             raise ValueError(
                 f"local machines have their shared folder at {nspawn.SHARED_FOLDER}; remove storage.folder "
                 f"({self.storage.folder}), or use machines that exist"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _repositories_have_names_of_their_own(self) -> "ServiceConfig":
+        if self.software.releases and self.software.repository in self.cvmfs.repositories:
+            raise ValueError(
+                f"cvmfs.repositories has {self.software.repository}, which is the stack's own repository; give that "
+                "another name in software.repository, or set software.releases: []"
             )
         return self
 

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from components.base import PartConfig
 from components.cluster import Cluster
-from components.hub import HUB_NAMESPACE, PROXY_PORT, Hub
+from components.hub import Hub
 from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
+from components.policies import HUB_NAMESPACE, PROXY_PORT
 from components.registry import Registry
 from components.secrets import Authority, Certificate
 
@@ -20,7 +21,8 @@ _LABELS = {"app.kubernetes.io/name": "gateway"}
 _HTTPS_PORT = 8443  # inside the pod, which is not root
 _HTTP_PORT = 8080
 _PORTS_OF_THE_MACHINE = {
-    22: "SSH", 2379: "etcd", 2380: "etcd", 5000: "the registry", 6443: "Kubernetes' API", 10250: "the kubelet",
+    22: "SSH", 2379: "etcd", 2380: "etcd", 3128: "the proxy of software repositories", 5000: "the registry",
+    6443: "Kubernetes' API", 8000: "the software repository", 10250: "the kubelet",
 }  # fmt: skip
 _SETTINGS = "/etc/caddy"
 _TLS = "/etc/caddy/tls"

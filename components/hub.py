@@ -12,20 +12,28 @@ from pydantic import Field, model_validator
 from components.auth import Auth
 from components.base import PartConfig
 from components.cluster import Cluster
-from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
+from components.cvmfs import Cvmfs
+from components.kubernetes import SCRATCH, container, digest, pod_template
+from components.policies import (
+    HUB_NAMESPACE,
+    HUB_PORT,
+    PROXY_API_PORT,
+    PROXY_POLICY,
+    PROXY_PORT,
+    SESSIONS_NAMESPACE,
+    hub_policy,
+    labels,
+    session_policy,
+)
 from components.registry import Registry
 from components.secrets import Token
+from components.software import Software
 from components.storage import Storage
 
-HUB_NAMESPACE = "hub"
-SESSIONS_NAMESPACE = "sessions"
-PROXY_PORT = 8000
-_PROXY_API_PORT = 8001
-_HUB_PORT = 8081
-_SESSION_PORT = 8888
 _SETTINGS = "/etc/cygnet"
 _SECRETS = "/etc/cygnet/secrets"
 _DATABASE = "/srv/jupyterhub"
+_CVMFS = "cvmfs"
 
 # Everything that is not the internet: nothing of it may be reached from a session.
 _LINK_LOCAL = "169.254.0.0/16"  # clouds answer for a machine's credentials at 169.254.169.254
@@ -62,7 +70,7 @@ class HubConfig(PartConfig):
 
 
 class Hub(pulumi.ComponentResource):
-    """JupyterHub with its proxy, and the namespace of sessions. Stands on a cluster, storage, a registry and auth.
+    """JupyterHub with its proxy, and the namespace of sessions. Stands on all that a session has, and on auth.
 
     Gives `proxy_address` ("name:port" inside the cluster, where a gateway sends users), `namespace` and
     `sessions_namespace`.
@@ -80,6 +88,8 @@ class Hub(pulumi.ComponentResource):
         cluster: Cluster,
         storage: Storage,
         registry: Registry,
+        software: Software,
+        cvmfs: Cvmfs,
         auth: Auth,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -91,14 +101,22 @@ class Hub(pulumi.ComponentResource):
         self._policies()
         self._permissions()
         self._present_images(registry)
+        claim = self._cvmfs(cvmfs)
         secret = self._secret(auth)
         proxy = self._proxy(registry.image("proxy"))
-        self._hub(config, registry, storage, secret)
+        self._database(storage)
+        settings = pulumi.Output.all(
+            image=registry.image("session"),
+            storage_class=storage.storage_class,
+            releases=software.releases,
+            cvmfs_claim=claim,
+        ).apply(lambda given: hub_settings(config, **given, trusted_networks=[str(cluster.config.pod_network)]))
+        self._hub(registry.image("hub"), settings.apply(yaml.safe_dump), secret)
         self.proxy_address = proxy.metadata.apply(lambda given: f"{given.name}.{given.namespace}.svc:{PROXY_PORT}")
         self.register_outputs({"proxy_address": self.proxy_address})
 
     def _metadata(self, name: str) -> dict[str, Any]:
-        return {"name": name, "namespace": self.namespace, "labels": _labels(name)}
+        return {"name": name, "namespace": self.namespace, "labels": labels(name)}
 
     def _policies(self) -> None:
         api_server = self._cluster.address.apply(lambda address: f"{address}/32")
@@ -159,17 +177,30 @@ class Hub(pulumi.ComponentResource):
         k8s.core.v1.Service(
             "proxy-api",
             metadata=self._metadata("proxy-api"),
-            spec={"selector": _labels("proxy"), "ports": [{"port": _PROXY_API_PORT}]},
+            spec={"selector": labels("proxy"), "ports": [{"port": PROXY_API_PORT}]},
             opts=self._inside,
         )
         return k8s.core.v1.Service(
             "proxy",
             metadata=self._metadata("proxy"),
-            spec={"selector": _labels("proxy"), "ports": [{"port": PROXY_PORT}]},
+            spec={"selector": labels("proxy"), "ports": [{"port": PROXY_PORT}]},
             opts=self._inside,
         )
 
-    def _hub(self, config: HubConfig, registry: Registry, storage: Storage, secret: pulumi.Output[str]) -> None:
+    def _cvmfs(self, cvmfs: Cvmfs) -> pulumi.Output[str]:
+        """Lets sessions have the machines' /cvmfs, which they may not mount themselves; gives the claim's name."""
+        volume = k8s.core.v1.PersistentVolume(
+            "cvmfs", metadata={"name": _CVMFS}, spec=cvmfs.folder.apply(cvmfs_volume), opts=self._inside
+        )
+        claim = k8s.core.v1.PersistentVolumeClaim(
+            "cvmfs",
+            metadata={"name": _CVMFS, "namespace": self.sessions_namespace},
+            spec=volume.metadata.apply(lambda given: cvmfs_claim(str(given.name))),
+            opts=self._inside,
+        )
+        return claim.metadata.apply(lambda given: str(given.name))
+
+    def _database(self, storage: Storage) -> None:
         k8s.core.v1.PersistentVolumeClaim(
             "hub",
             metadata=self._metadata("hub"),
@@ -180,24 +211,20 @@ class Hub(pulumi.ComponentResource):
             },
             opts=self._inside,
         )
-        pods = [str(self._cluster.config.pod_network)]
-        settings = pulumi.Output.all(registry.image("session"), storage.storage_class).apply(
-            lambda given: yaml.safe_dump(
-                hub_settings(config, image=given[0], storage_class=given[1], trusted_networks=pods)
-            )
-        )
+
+    def _hub(self, image: pulumi.Output[str], settings: pulumi.Output[str], secret: pulumi.Output[str]) -> None:
         k8s.core.v1.ConfigMap("hub", metadata=self._metadata("hub"), data={"hub.yaml": settings}, opts=self._inside)
         started_with = digest(settings, secret)
         k8s.apps.v1.Deployment(
             "hub",
             metadata=self._metadata("hub"),
-            spec=pulumi.Output.all(registry.image("hub"), started_with).apply(lambda given: hub_spec(*given)),
+            spec=pulumi.Output.all(image, started_with).apply(lambda given: hub_spec(*given)),
             opts=self._inside,
         )
         k8s.core.v1.Service(
             "hub",
             metadata=self._metadata("hub"),
-            spec={"selector": _labels("hub"), "ports": [{"port": _HUB_PORT}]},
+            spec={"selector": labels("hub"), "ports": [{"port": HUB_PORT}]},
             opts=self._inside,
         )
 
@@ -212,7 +239,13 @@ def accounts_file(hashes: Mapping[str, str], admins: list[str]) -> dict[str, dic
 
 
 def hub_settings(
-    config: HubConfig, *, image: str, storage_class: str, trusted_networks: Sequence[str]
+    config: HubConfig,
+    *,
+    image: str,
+    storage_class: str,
+    releases: Sequence[Mapping[str, str]],
+    cvmfs_claim: str,
+    trusted_networks: Sequence[str],
 ) -> dict[str, Any]:
     """The hub's settings file (`images/hub/cygnet_hub/settings.py` tells what each means).
 
@@ -220,12 +253,14 @@ def hub_settings(
         config: What the stack says.
         image: Of sessions.
         storage_class: Of homes.
+        releases: The software that a session may have, as `Software.releases` gives it.
+        cvmfs_claim: Of the volume that sessions have at /cvmfs.
         trusted_networks: Where gateway and proxy are, whose word on a client's address is taken.
     """
     return {
         "title": config.title,
-        "hub_url": f"http://hub.{HUB_NAMESPACE}.svc:{_HUB_PORT}",
-        "proxy_api_url": f"http://proxy-api.{HUB_NAMESPACE}.svc:{_PROXY_API_PORT}",
+        "hub_url": f"http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}",
+        "proxy_api_url": f"http://proxy-api.{HUB_NAMESPACE}.svc:{PROXY_API_PORT}",
         "trusted_networks": list(trusted_networks),
         "idle_hours": config.idle_hours,
         "active_session_limit": config.active_session_limit,
@@ -234,7 +269,31 @@ def hub_settings(
             "image": image,
             "size": config.model_dump(include={"cores", "cores_guaranteed", "memory_gib", "memory_gib_guaranteed"}),
             "home": {"storage_class": storage_class, "size_gib": config.home_gib},
+            "releases": [dict(release) for release in releases],
+            "cvmfs_claim": cvmfs_claim,
         },
+    }
+
+
+def cvmfs_volume(folder: str) -> dict[str, Any]:
+    """A folder that every machine has, as a volume for the one claim of it in the namespace of sessions."""
+    return {
+        "storageClassName": "",
+        "accessModes": ["ReadOnlyMany"],
+        "capacity": {"storage": "1Gi"},  # Kubernetes wants a number, and looks at it no further
+        "hostPath": {"path": folder, "type": "Directory"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"namespace": SESSIONS_NAMESPACE, "name": _CVMFS},
+    }
+
+
+def cvmfs_claim(volume: str) -> dict[str, Any]:
+    """The claim of that volume. Sessions may have a claim, and may not have a folder of their machine."""
+    return {
+        "storageClassName": "",
+        "volumeName": volume,
+        "accessModes": ["ReadOnlyMany"],
+        "resources": {"requests": {"storage": "1Gi"}},
     }
 
 
@@ -243,7 +302,7 @@ def hub_spec(image: str, started_with: str) -> dict[str, Any]:
     hub = container(
         "hub",
         image,
-        ports={"api": _HUB_PORT},
+        ports={"api": HUB_PORT},
         mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _DATABASE, "scratch": SCRATCH},
         requests={"cpu": "50m", "memory": "200Mi"},
         limits={"memory": "1Gi"},
@@ -252,9 +311,9 @@ def hub_spec(image: str, started_with: str) -> dict[str, Any]:
     return {
         "replicas": 1,
         "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": _labels("hub")},
+        "selector": {"matchLabels": labels("hub")},
         "template": pod_template(
-            _labels("hub"),
+            labels("hub"),
             hub,
             annotations={"cygnet.io/settings": started_with},
             volumes={
@@ -277,11 +336,11 @@ def proxy_spec(image: str) -> dict[str, Any]:
         args=[
             f"--port={PROXY_PORT}",
             "--api-ip=0.0.0.0",
-            f"--api-port={_PROXY_API_PORT}",
-            f"--default-target=http://hub.{HUB_NAMESPACE}.svc:{_HUB_PORT}",
-            f"--error-target=http://hub.{HUB_NAMESPACE}.svc:{_HUB_PORT}/hub/error",
+            f"--api-port={PROXY_API_PORT}",
+            f"--default-target=http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}",
+            f"--error-target=http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}/hub/error",
         ],
-        ports={"http": PROXY_PORT, "api": _PROXY_API_PORT},
+        ports={"http": PROXY_PORT, "api": PROXY_API_PORT},
         env={"CONFIGPROXY_AUTH_TOKEN": {"secretKeyRef": {"name": "hub", "key": "proxy-token"}}},
         requests={"cpu": "50m", "memory": "80Mi"},
         limits={"memory": "512Mi"},
@@ -290,8 +349,8 @@ def proxy_spec(image: str) -> dict[str, Any]:
     return {
         "replicas": 1,
         "strategy": {"type": "Recreate"},  # two would each know half of the sessions
-        "selector": {"matchLabels": _labels("proxy")},
-        "template": pod_template(_labels("proxy"), proxy, on_control_plane=True),
+        "selector": {"matchLabels": labels("proxy")},
+        "template": pod_template(labels("proxy"), proxy, on_control_plane=True),
     }
 
 
@@ -309,73 +368,6 @@ def session_image_spec(session: str, pause: str) -> dict[str, Any]:
         "template": template,
     }
 
-
-def session_policy(not_outside: list[str]) -> dict[str, Any]:
-    """What a session may: answer the proxy and the hub; reach the hub, DNS and the outside, and nothing else of ours.
-
-    Args:
-        not_outside: Networks of pods, services and machines, and the link-local one.
-    """
-    return {
-        "podSelector": {},
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [_in_hub("proxy"), _in_hub("hub")], "ports": [_tcp(_SESSION_PORT)]}],
-        "egress": [
-            DNS_EGRESS,
-            {"to": [_in_hub("hub")], "ports": [_tcp(_HUB_PORT)]},
-            {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": sorted(not_outside)}}]},
-        ],
-    }
-
-
-def hub_policy(api_server: pulumi.Input[str]) -> dict[str, Any]:
-    """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and the API server."""
-    return {
-        "podSelector": {"matchLabels": _labels("hub")},
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [_in_hub("proxy"), _in_hub("hub"), _SESSIONS], "ports": [_tcp(_HUB_PORT)]}],
-        "egress": [
-            DNS_EGRESS,
-            {"to": [{"ipBlock": {"cidr": api_server}}], "ports": [_tcp(6443)]},
-            {"to": [_in_hub("hub")], "ports": [_tcp(_HUB_PORT)]},
-            {"to": [_in_hub("proxy")], "ports": [_tcp(_PROXY_API_PORT), _tcp(PROXY_PORT)]},
-            {"to": [_SESSIONS], "ports": [_tcp(_SESSION_PORT)]},
-        ],
-    }
-
-
-def _labels(name: str) -> dict[str, str]:
-    return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "cygnet"}
-
-
-def _tcp(port: int) -> dict[str, Any]:
-    return {"protocol": "TCP", "port": port}
-
-
-def _in_namespace(name: str) -> dict[str, Any]:
-    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
-
-
-def _in_hub(name: str) -> dict[str, Any]:
-    return {**_in_namespace(HUB_NAMESPACE), "podSelector": {"matchLabels": _labels(name)}}
-
-
-_SESSIONS = _in_namespace(SESSIONS_NAMESPACE)
-
-PROXY_POLICY: dict[str, Any] = {
-    "podSelector": {"matchLabels": _labels("proxy")},
-    "policyTypes": ["Ingress", "Egress"],
-    "ingress": [
-        {"from": [_in_namespace("gateway")], "ports": [_tcp(PROXY_PORT)]},
-        {"from": [_in_hub("hub")], "ports": [_tcp(_PROXY_API_PORT), _tcp(PROXY_PORT)]},
-    ],
-    "egress": [
-        DNS_EGRESS,
-        {"to": [_in_hub("hub")], "ports": [_tcp(_HUB_PORT)]},
-        {"to": [_SESSIONS], "ports": [_tcp(_SESSION_PORT)]},
-    ],
-}
-"""The proxy answers the gateway and obeys the hub; it reaches the hub and sessions."""
 
 HUB_RULES: list[dict[str, Any]] = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "create", "delete"]},

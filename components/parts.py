@@ -38,6 +38,8 @@ PARTS: Final[Mapping[str, Part]] = {
     ),
     "cluster": Part("Kubernetes on the machines"),
     "storage": Part("Volumes that every machine sees, such as homes"),
+    "software": Part("The software releases that users may choose from"),
+    "cvmfs": Part("Software repositories below /cvmfs, on every machine and in every session"),
     "auth": Part("Who may sign in", lacks={"role": "it lives in the hub; nothing of it is on a machine"}),
     "hub": Part("JupyterHub, and the sessions of its users", lacks={"role": "it runs in the cluster"}),
     "gateway": Part("The one HTTPS address of the service", lacks={"role": "it runs in the cluster"}),

@@ -27,18 +27,19 @@ from engine import cache
 
 _PREFIX = "cygnet-playbook-"
 _SHOWN_CHARACTERS = 2000
+_ON_ONE_MACHINE = ("registry", "software", "squid")
 
 
 def inventory(hosts: Iterable[Mapping[str, Any]], key_file: str) -> dict[str, Any]:
     """Ansible's inventory of the hosts: one group per kind of machine, all of them in `machines`.
 
-    The first control plane is also in `registry`, the group of the machine that keeps the stack's images.
+    The first control plane is also in the groups of what is on one machine: `registry`, `software` and `squid`.
 
     >>> hosts = [{"name": "worker-1", "group": "worker", "address": "10.0.0.2", "user": "root", "port": 22}]
     >>> inventory(hosts, "/run/key")["all"]["children"]["worker"]
     {'hosts': {'worker-1': {}}}
     """
-    groups: dict[str, dict[str, Any]] = {"control_plane": {}, "worker": {}, "registry": {}}
+    groups: dict[str, dict[str, Any]] = {"control_plane": {}, "worker": {}}
     machines: dict[str, Any] = {}
     for host in hosts:
         machines[host["name"]] = {
@@ -50,8 +51,8 @@ def inventory(hosts: Iterable[Mapping[str, Any]], key_file: str) -> dict[str, An
             **host.get("variables", {}),
         }
         groups[host["group"].replace("-", "_")][host["name"]] = {}
-        if host["group"].startswith("control") and not groups["registry"]:
-            groups["registry"][host["name"]] = {}
+    first = dict(list(groups["control_plane"].items())[:1])
+    groups |= {name: dict(first) for name in _ON_ONE_MACHINE}
     children = {name: {"hosts": members} for name, members in groups.items()}
     return {"all": {"children": {"machines": {"hosts": machines}, **children}}}
 

@@ -1,7 +1,6 @@
 """The registry: where the stack's machines get their container images, on the first control plane machine."""
 
 import base64
-import io
 import json
 import os
 import tempfile
@@ -13,6 +12,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 import images
+from components.display import Display
 from components.machines import Machines
 from components.playbook import Playbook
 from components.secrets import Authority, Certificate, Passwords
@@ -123,7 +123,7 @@ def identity(host: Mapping[str, Any]) -> str:
 
 def _push(props: dict[str, Any]) -> dict[str, Any]:
     """Builds the image if need be, and brings it to the registry; what is there already is not sent again."""
-    progress = Progress(_Display())
+    progress = Progress(Display())
     layout = images.ensure(props["image"], progress)
     registry = props["reference"].split("/")[0]
     with tempfile.TemporaryDirectory(prefix="cygnet-push-") as folder:
@@ -134,15 +134,6 @@ def _push(props: dict[str, Any]) -> dict[str, Any]:
             json.dump(login_file(registry, props["password"]), file)
         images.push(layout, props["reference"], ca_file=authority, authfile=login, progress=progress)
     return props
-
-
-class _Display(io.TextIOBase):
-    """Pulumi's display, as a text stream."""
-
-    def write(self, text: str, /) -> int:
-        """Shows a line."""
-        pulumi.log.info(text.rstrip("\n"))
-        return len(text)
 
 
 def login_file(registry: str, password: str) -> dict[str, Any]:

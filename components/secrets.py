@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
+from software.keys import make_keys
+
 # Letters and digits that nobody confuses when reading them off a sheet of paper.
 _READABLE = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
 _AUTHORITY_DAYS = 3650
@@ -118,6 +120,35 @@ class KeyPair(Resource, module="cygnet", name="KeyPair"):
     def __init__(self, name: str, *, comment: str = "cygnet", opts: pulumi.ResourceOptions | None = None) -> None:
         props = {"comment": comment, "private_key": None, "public_key": None}
         super().__init__(_KeyPairProvider(), name, props, _secret(opts, "private_key"))
+
+
+class _RepositoryKeysProvider(ResourceProvider):
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        made = make_keys(props["repository"])
+        outs = {
+            **props,
+            "master_key": made.master,
+            "key": made.repository,
+            "certificate": made.certificate,
+            "public_key": made.master_public,
+        }
+        return CreateResult(id_=secrets.token_hex(4), outs=outs)
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=olds["repository"] != news["repository"], replaces=["repository"])
+
+
+class RepositoryKeys(Resource, module="cygnet", name="RepositoryKeys"):
+    """The keys of a software repository, all PEM: `master_key` and `key` (both secret), `certificate`, `public_key`."""
+
+    master_key: pulumi.Output[str]
+    key: pulumi.Output[str]
+    certificate: pulumi.Output[str]
+    public_key: pulumi.Output[str]
+
+    def __init__(self, name: str, *, repository: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        props = {"repository": repository, **dict.fromkeys(("master_key", "key", "certificate", "public_key"))}
+        super().__init__(_RepositoryKeysProvider(), name, props, _secret(opts, "master_key", "key"))
 
 
 class _AuthorityProvider(ResourceProvider):

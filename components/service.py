@@ -5,11 +5,13 @@ import pulumi
 from components.auth import Auth
 from components.cluster import Cluster
 from components.config import ServiceConfig
+from components.cvmfs import Cvmfs
 from components.gateway import Gateway
 from components.hub import Hub
 from components.machines import Machines
 from components.registry import Registry
 from components.secrets import Authority
+from components.software import Software
 from components.storage import Storage
 
 
@@ -34,6 +36,8 @@ class Service(pulumi.ComponentResource):
             opts=inside,
         )
         self.storage = Storage("storage", config.storage, cluster=self.cluster, registry=self.registry, opts=inside)
+        self.software = Software("software", config.software, machines=self.machines, opts=inside)
+        self.cvmfs = Cvmfs("cvmfs", config.cvmfs, machines=self.machines, software=self.software, opts=inside)
         self.auth = Auth("auth", config.auth, opts=inside)
         self.hub = Hub(
             "hub",
@@ -41,6 +45,8 @@ class Service(pulumi.ComponentResource):
             cluster=self.cluster,
             storage=self.storage,
             registry=self.registry,
+            software=self.software,
+            cvmfs=self.cvmfs,
             auth=self.auth,
             opts=inside,
         )
@@ -69,6 +75,8 @@ class Service(pulumi.ComponentResource):
                 "registry": {"address": self.registry.address},
                 "cluster": {"address": self.cluster.address},
                 "storage": {"storage_class": self.storage.storage_class, "folder": self.storage.folder},
+                "software": self.software.told,
+                "cvmfs": {"client": self.cvmfs.client, "repositories": self.cvmfs.repositories},
                 "auth": {"kind": self.auth.kind, "admins": self.auth.admins},
                 "hub": {"namespace": self.hub.namespace, "sessions_namespace": self.hub.sessions_namespace},
                 "gateway": {"url": self.gateway.url},

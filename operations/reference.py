@@ -61,7 +61,7 @@ def rows(node: dict[str, Any], schema: dict[str, Any], path: str = "") -> Iterat
     model = _resolved(node, schema)
     for name, field in model["properties"].items():
         inner, key = _resolved(field, schema), f"{path}{name}"
-        element = _resolved(inner.get("items", {}), schema)
+        element, named = _resolved(inner.get("items", {}), schema), _resolved(_of_each_name(inner), schema)
         if "properties" in inner and "secure" not in inner["properties"]:
             yield from rows(inner, schema, f"{key}.")
             continue
@@ -69,6 +69,13 @@ def rows(node: dict[str, Any], schema: dict[str, Any], path: str = "") -> Iterat
         yield Row(key, _value(inner), default, _cell(field.get("description", "")))
         if "properties" in element:
             yield from rows(element, schema, f"{key}[].")
+        if "properties" in named:
+            yield from rows(named, schema, f"{key}.NAME.")
+
+
+def _of_each_name(node: dict[str, Any]) -> dict[str, Any]:
+    """What stands under each key of a mapping whose keys are names that a site chooses; empty for other nodes."""
+    return next(iter(node.get("patternProperties", {}).values()), {})
 
 
 def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +99,8 @@ def _value(node: dict[str, Any]) -> str:
         return "text, *secret*"
     if "enum" in node or "const" in node:
         return " or ".join(f"`{one}`" for one in node.get("enum", [node.get("const")]))
+    if node["type"] == "object":
+        return "names, each with the keys below"
     if node["type"] == "array":
         return f"list of: {_value(node['items'])}" if "type" in node["items"] else "list"
     kind = _FORMATS.get(node.get("format", "")) or _TYPES[node["type"]]
@@ -112,7 +121,7 @@ def _limits(node: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    if default in (None, []):
+    if default in (None, [], {}):
         return "none"
     if isinstance(default, list):
         return _cell(f"`[{', '.join(map(str, default))}]`")

@@ -30,7 +30,7 @@ class Person:
         self._context.close()
 
     def sign_in(self, password: str | None = None) -> None:
-        """Signs in on the service's first page; what follows is the person's session, or the form again."""
+        """Signs in on the service's first page; what follows is the page of choices, the session, or the form again."""
         self.fill_in(password)
         self.picture("sign-in")
         self.submit()
@@ -46,11 +46,26 @@ class Person:
         with self.page.expect_navigation():
             self.page.locator("form input[type=submit], form button[type=submit]").click()
 
-    def start(self) -> None:
-        """Starts the session, or finds it running, and waits for JupyterLab with an empty desk."""
+    def start(self, release: str | None = None) -> None:
+        """Starts the session, or finds it running, and waits for JupyterLab with an empty desk.
+
+        Args:
+            release: Software, as the page of choices calls it; none: what is chosen there already.
+        """
         lab = quote(f"/user/{self.name}/lab?reset", safe="")
         self.page.goto(f"{self.url}/hub/spawn?next={lab}")
+        self.choose(release)
         self.wait_for_lab()
+
+    def choose(self, release: str | None = None) -> None:
+        """Chooses on the page before the session and clicks on Start; does nothing when another page is shown."""
+        page = self.page.locator("#spawn_form")
+        if page.count():
+            if release:
+                page.get_by_label(release).check()
+            self.picture("choices")
+            with self.page.expect_navigation(timeout=_LAB_MS):
+                page.locator("[type=submit]").click()
 
     def wait_for_lab(self) -> None:
         """Waits until JupyterLab can be worked with."""
@@ -101,7 +116,8 @@ class Person:
 
     def stop(self) -> None:
         """Stops the session on the hub's page."""
-        self.page.goto(f"{self.url}/hub/home")
+        # The button does nothing before the page's scripts are there.
+        self.page.goto(f"{self.url}/hub/home", wait_until="networkidle")
         self.page.locator("#stop").click()
         expect(self.page.locator("#start")).to_have_text(re.compile("start my server", re.IGNORECASE), timeout=_LAB_MS)
 

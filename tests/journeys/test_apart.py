@@ -98,6 +98,8 @@ def test_a_session_reaches_the_hub_and_nothing_else(stack: LiveStack, physicist:
         "the API server's service": (api_service, 443),
         "etcd": (control_plane, 2379),
         "the registry": (control_plane, 5000),
+        "the software repository": (control_plane, 8000),
+        "the proxy of repositories": (control_plane, 3128),
         "the control plane's SSH": (control_plane, 22),
         "its machine's SSH": (node, 22),
         "its machine's kubelet": (node, 10250),
@@ -135,9 +137,5 @@ def test_a_session_that_takes_too_much_memory_ends_alone(physicist: Visitor, nei
 
 def _run(visitor: Visitor, code: str) -> Mapping[str, Any]:
     """What a piece of Python prints in the visitor's session, as JSON."""
-    kernel = visitor.kernel()
-    try:
-        answer: Mapping[str, Any] = json.loads(kernel.run(code))
-    finally:
-        kernel.close()
+    answer: Mapping[str, Any] = json.loads(visitor.run(code))
     return answer

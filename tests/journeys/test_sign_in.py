@@ -48,7 +48,7 @@ def test_a_wrong_password_is_told_on_the_page(person: Callable[..., Person]) -> 
     expect(physicist.page.get_by_text("Invalid username or password")).to_be_visible()
     physicist.picture("wrong-password")
     physicist.sign_in()
-    physicist.wait_for_lab()
+    physicist.start()
 
 
 def test_through_an_ssh_tunnel(person: Callable[..., Person], tunnel: str) -> None:

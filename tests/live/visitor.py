@@ -54,11 +54,28 @@ class Visitor:
         headers = {"Authorization": f"token {self.token}"}
         return self.http.request(method, f"{self.url}{path}", headers=headers, timeout=30, **options)
 
-    def start(self, *, seconds: float = 120) -> None:
-        """Starts the session and waits until it answers."""
-        answer = self.api("POST", f"/hub/api/users/{self.name}/server")
+    def start(self, *, seconds: float = 120, **choices: str) -> None:
+        """Starts the session and waits until it answers.
+
+        Args:
+            seconds: How long that may take.
+            choices: As the start page names them, such as `release`; none: what was chosen the last time.
+        """
+        answer = self.ask_for_session(**choices)
         assert answer.status_code in (201, 202), f"{self.name}: {answer.status_code} {answer.text}"
         until(self.is_ready, f"the session of {self.name} is ready", seconds=seconds)
+
+    def ask_for_session(self, **choices: str) -> requests.Response:
+        """Asks the hub to start the session; its answer comes when that has begun."""
+        return self.api("POST", f"/hub/api/users/{self.name}/server", **({"json": choices} if choices else {}))
+
+    def run(self, code: str, *, seconds: float = 60) -> str:
+        """What a piece of Python prints in a kernel of its own."""
+        kernel = self.kernel()
+        try:
+            return kernel.run(code, seconds=seconds)
+        finally:
+            kernel.close()
 
     def is_ready(self) -> bool:
         """Whether the hub says so."""

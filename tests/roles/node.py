@@ -12,15 +12,18 @@ import testinfra
 import yaml
 from testinfra.host import Host
 
+import software
 from components import playbook_run
 from components.playbook import PLAYBOOKS, common_variables
 from components.secrets import issue_certificate, new_authority, new_password, new_ssh_key
 from components.sources import base_image, files, leftovers, network, nspawn, variables
 from components.sources.records import MachineSpec
+from software import Keys, sealed
 
 NAME = "control-plane-1"
 MEMORY_MIB = 1024
 EVERYTHING = Path(__file__).with_name("node.yml")
+REPOSITORY = "software.test.internal"
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Node:
         stack: What everything of it on this host is named after.
         host: As the component `Machines` gives hosts.
         variables: What the components would give to the playbooks.
+        repository: The software repository that it serves and mounts.
         folder: Only ours; has the key, known_hosts and ssh.conf.
     """
 
     stack: str
     host: dict[str, Any]
     variables: dict[str, Any]
+    repository: "Repository"
     folder: Path
 
     @classmethod
@@ -74,7 +79,9 @@ class Node:
             f"Host *\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n"
             "  StrictHostKeyChecking yes\n  BatchMode yes\n"
         )
-        return cls(stack, host, given(address), folder)
+        repository = Repository(folder / "repository", software.make_keys(REPOSITORY))
+        told = {**given(address), **repository.publish("one"), **mounted(address, repository)}
+        return cls(stack, host, told, repository, folder)
 
     def down(self) -> None:
         """Removes the machine and all of it on this host."""
@@ -117,6 +124,48 @@ class Node:
             changed=sum(run.stats["changed"].values()),
             failures="\n".join(map(playbook_run.failure_text, failed)),
         )
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A small software repository: a release with one file."""
+
+    folder: Path
+    keys: Keys
+
+    def publish(self, text: str) -> dict[str, Any]:
+        """Makes the file say something else; returns what the role `software` has to know."""
+        release, store = self.folder / "release", self.folder / "store"
+        release.mkdir(parents=True, exist_ok=True)
+        (release / "setup.sh").write_text(text)
+        published = software.publish({"stable": release}, store, REPOSITORY, self.keys)
+        dates = sealed.whitelist_dates(store)
+        assert dates
+        return {
+            "software_repository": REPOSITORY,
+            "software_store": str(store),
+            "software_revision": published.revision,
+            "software_expires": f"{dates[1]:%Y%m%d%H%M%S}",
+        }
+
+
+def mounted(address: str, repository: Repository) -> dict[str, Any]:
+    """What the role `cvmfs` has to know, for one machine that does everything."""
+    one = {
+        "name": REPOSITORY,
+        "servers": [f"http://{address}:8000/cvmfs"],
+        "proxies": [f"http://{address}:3128"],
+        "public_keys": [repository.keys.master_public],
+    }
+    return {
+        "cvmfs_client": "swfs",
+        "cvmfs_repositories": [one],
+        "cvmfs_cache_gib": 0.25,
+        "cvmfs_poll_seconds": 2,
+        "squid_servers": [{"host": address, "port": 8000}],
+        "squid_memory_mib": 16,
+        "squid_disk_mib": 256,
+    }
 
 
 def given(address: str) -> dict[str, Any]:

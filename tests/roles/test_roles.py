@@ -13,12 +13,16 @@ import pytest
 import requests
 from testinfra.host import Host
 
+import software
 from components.playbook import PLAYBOOKS
 from engine.versions import VERSIONS
+from tests.live.waiting import until
 from tests.roles.conftest import Prepared
-from tests.roles.node import NAME, Node, secret_texts
+from tests.roles.node import NAME, REPOSITORY, Node, Repository, secret_texts
 
-MACHINES, REGISTRY, CLUSTER = (PLAYBOOKS / f"{name}.yml" for name in ("machines", "registry", "cluster"))
+MACHINES, REGISTRY, CLUSTER, SOFTWARE, CVMFS = (
+    PLAYBOOKS / f"{name}.yml" for name in ("machines", "registry", "cluster", "software", "cvmfs")
+)
 
 # Two runs
 
@@ -78,7 +82,9 @@ def test_nobody_signs_in_without_a_key(node: Node) -> None:
     assert "Permission denied (publickey)" in done.stderr
 
 
-@pytest.mark.parametrize("service", ["containerd", "cygnet-guard", "docker-registry", "ssh"])
+@pytest.mark.parametrize(
+    "service", ["containerd", "cygnet-guard", "docker-registry", "nginx", "squid", f"swfs@{REPOSITORY}", "ssh"]
+)
 def test_a_service_runs_and_starts_by_itself(inside: Host, service: str) -> None:
     assert inside.service(service).is_running
     assert inside.service(service).is_enabled
@@ -240,6 +246,90 @@ def test_a_new_password_takes_the_place_of_the_old(node: Node, http: requests.Se
         node.play(REGISTRY)
 
 
+# The software repository
+
+SETUP = f"/cvmfs/{REPOSITORY}/stable/setup.sh"
+
+
+def read(inside: Host, path: str = SETUP) -> str:
+    return str(inside.check_output("cat %s", path))
+
+
+def test_the_repository_is_mounted(inside: Host) -> None:
+    assert read(inside) == "one"
+    assert inside.mount_point(f"/cvmfs/{REPOSITORY}").filesystem.startswith("fuse")
+
+
+def test_everybody_reads_it_and_nobody_writes(inside: Host) -> None:
+    assert inside.check_output(f"runuser -u nobody -- cat {SETUP}") == "one"
+    assert "Read-only file system" in inside.run(f"touch /cvmfs/{REPOSITORY}/x").stderr
+
+
+def test_its_server_answers_machines_only(node: Node) -> None:
+    answer = requests.get(f"http://{node.address}:8000/cvmfs/{REPOSITORY}/.cvmfspublished", timeout=5)
+    assert answer.status_code == 403, "this host is none of the stack's machines"
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("http://{address}:8000/cvmfs/" + REPOSITORY + "/.cvmfspublished", 200),
+        ("http://{address}:5000/v2/", 403),
+        ("http://192.0.2.1:8000/cvmfs/x", 403),
+    ],
+)
+def test_the_proxy_leads_to_the_servers_that_are_named(node: Node, inside: Host, url: str, status: int) -> None:
+    program = f"""
+import urllib.error, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({{"http": "http://{node.address}:3128"}}))
+try:
+    print(opener.open("{url.format(address=node.address)}", timeout=5).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+    assert inside.check_output("python3 -c %s", program) == str(status)
+
+
+def test_the_proxy_answers_machines_only(node: Node) -> None:
+    proxies = {"http": f"http://{node.address}:3128"}
+    url = f"http://{node.address}:8000/cvmfs/{REPOSITORY}/.cvmfspublished"
+    assert requests.get(url, proxies=proxies, timeout=5).status_code == 403
+
+
+def test_a_new_revision_is_brought_and_followed(node: Node, inside: Host) -> None:
+    played = node.play(SOFTWARE, **node.repository.publish("two"))
+    assert played.successful, played.failures
+    until(lambda: read(inside) == "two", "the machine has the new revision", seconds=10)
+
+
+def test_a_client_that_was_killed_comes_back(inside: Host) -> None:
+    inside.check_output(f"systemctl kill --signal=KILL swfs@{REPOSITORY}")
+    until(lambda: inside.run("cat %s", SETUP).rc == 0, "the repository is mounted again", seconds=20)
+
+
+def test_a_repository_of_another_key_is_refused_and_the_play_says_why(node: Node, inside: Host, tmp_path: Path) -> None:
+    other = Repository(tmp_path, software.make_keys(REPOSITORY))
+    (one,) = node.variables["cvmfs_repositories"]
+    try:
+        played = node.play(CVMFS, cvmfs_repositories=[{**one, "public_keys": [other.keys.master_public]}])
+        assert not played.successful
+        assert "the repository is not mounted" in played.failures
+    finally:
+        played = node.play(CVMFS)
+    assert played.successful, played.failures
+    assert read(inside)
+
+
+def test_what_is_no_longer_named_is_unmounted(node: Node, inside: Host) -> None:
+    try:
+        assert node.play(CVMFS, cvmfs_repositories=[]).successful
+        assert not inside.service(f"swfs@{REPOSITORY}").is_enabled
+        assert inside.run("cat %s", SETUP).rc != 0
+    finally:
+        assert node.play(CVMFS).successful
+    assert read(inside)
+
+
 # The guard between pods and machines
 
 
@@ -273,7 +363,9 @@ PASSED = "ConnectionRefusedError"  # it came there, and there is no API server y
     ("target", "outcome"),
     [
         (("machine", 22), CLOSED),
+        (("machine", 3128), CLOSED),
         (("machine", 5000), CLOSED),
+        (("machine", 8000), CLOSED),
         (("machine", 10250), CLOSED),
         (("gateway", 22), CLOSED),
         (("link-local", 22), CLOSED),
@@ -357,6 +449,8 @@ def test_a_machine_of_another_cluster_leaves_that_one(inside: Host, kubeadm: str
         (MACHINES, {"machines_ca_certificate": "none"}, f"{NAME}: machines_ca_certificate is not a certificate in PEM"),
         (MACHINES, {"machines_packages": ["no-such-package"]}, f"{NAME} lacks the Debian packages no-such-package"),
         (MACHINES, {"machines_sysctls": "ip_forward"}, "'machines_sysctls' is of type str"),
+        (CVMFS, {"cvmfs_client": "afs"}, "value of cvmfs_client must be one of: swfs, cvmfs2"),
+        (SOFTWARE, {"software_store": "/nothing"}, "/nothing on the operator's machine has no published repository"),
         (REGISTRY, {"registry_password": "short"}, "registry_password of at least 12 characters"),
         (CLUSTER, {"tools": {"containerd": "/nothing"}}, "`tools` gives no path for bandwidth, bridge, "),
         (CLUSTER, {"containerd_systemd_cgroup": "maybe"}, "'containerd_systemd_cgroup' is of type str"),

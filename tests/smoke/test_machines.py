@@ -19,8 +19,10 @@ OPEN_EVERYWHERE = {
 OPEN_ON_CONTROL_PLANE = {
     2379: "etcd",
     2380: "etcd's peers",
+    3128: "proxy of software repositories",
     5000: "registry",
     6443: "API server",
+    8000: "software repository",
 }
 """What may listen on a machine's own addresses. The gateway's ports are forwarded, nothing of the machine has them."""
 

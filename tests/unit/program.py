@@ -116,9 +116,11 @@ class Engine(MockMonitor):
 def answer(resource: Asked) -> dict[str, Any]:
     """The outputs that the engine would answer with, besides the inputs."""
     match resource.type.rpartition(":")[2]:
-        case "Token" | "Passwords" | "KeyPair" | "Authority" | "Certificate":
+        case "Token" | "Passwords" | "KeyPair" | "Authority" | "Certificate" | "RepositoryKeys":
             provider = dill.loads(base64.b64decode(resource.inputs["__provider"]))  # noqa: S301 - our own, just made
             return dict(provider.create(resource.inputs).outs)
+        case "Publication":
+            return {"store": f"/published/{resource.inputs['repository']}", "revision": 1, "expires": "20300101000000"}
         case "LocalNetwork":
             return {"number": 3, "subnet": "10.240.3.0/24"}
         case "LocalMachine":

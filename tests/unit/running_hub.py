@@ -60,6 +60,10 @@ c.JupyterHub.update(
     cleanup_servers=True,
 )
 c.AccountsAuthenticator.accounts_file = {accounts!r}
+# What may be chosen does not depend on what a session is.
+c.LocalSpawner.apply_user_options = c.KubeSpawner.apply_user_options
+c.LocalSpawner.options_from_form = c.KubeSpawner.options_from_form
+c.LocalSpawner.options_form = "<p>choices</p>"
 """
 
 SESSION = """\
@@ -126,11 +130,16 @@ class Someone:
         """A page, as in a browser."""
         return self.http.get(f"{self.hub}{path}", timeout=10)
 
-    def api(self, method: str, path: str) -> requests.Response:
+    def api(self, method: str, path: str, **options: Any) -> requests.Response:
         """The hub's API, as the hub's own pages ask it."""
         return self.http.request(
-            method, f"{self.hub}/hub/api/{path}", headers={"X-XSRFToken": self._xsrf()}, timeout=30
+            method, f"{self.hub}/hub/api/{path}", headers={"X-XSRFToken": self._xsrf()}, timeout=30, **options
         )
+
+    def submit(self, path: str, **fields: str) -> requests.Response:
+        """A form of the hub's pages, filled in; where that leads to is not followed."""
+        where = f"{self.hub}{path}"
+        return self.http.post(where, params={"_xsrf": self._xsrf()}, data=fields, allow_redirects=False, timeout=30)
 
     def _xsrf(self) -> str:
         return next(str(one.value) for one in self.http.cookies if one.name == "_xsrf" and one.path == "/hub/")

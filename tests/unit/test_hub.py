@@ -11,7 +11,7 @@ import yaml
 from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
-from components import hub, secrets
+from components import hub, policies, secrets
 from components.hub import HubConfig
 from tests.unit import program
 from tests.unit.manifests import careless, lets_out, violations
@@ -24,6 +24,7 @@ INSIDE = {
     "the operator's computer": "10.240.3.1",
     "a cloud's credentials": "169.254.169.254",
 }
+RELEASE = {"name": "stable", "title": "Stable", "description": "ROOT 6", "view": "/cvmfs/s.example/stable"}
 
 
 @pytest.fixture
@@ -35,7 +36,12 @@ def cygnet_hub(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def settings(**keys: Any) -> dict[str, Any]:
     return hub.hub_settings(
-        HubConfig(**keys), image="r/cygnet/session:1", storage_class="shared", trusted_networks=["10.244.0.0/16"]
+        HubConfig(**keys),
+        image="r/cygnet/session:1",
+        storage_class="shared",
+        releases=[RELEASE],
+        cvmfs_claim="cvmfs",
+        trusted_networks=["10.244.0.0/16"],
     )
 
 
@@ -79,6 +85,11 @@ def test_the_hub_reads_what_we_write(local: program.Engine) -> None:
     assert read.sessions.namespace == "sessions"
     assert read.sessions.home.storage_class == "shared"
     assert [str(network) for network in read.trusted_networks] == ["10.244.0.0/16"]
+    assert [release.view for release in read.sessions.releases] == [
+        "/cvmfs/software.cygnet.internal/stable",
+        "/cvmfs/software.cygnet.internal/bleeding",
+    ]
+    assert read.sessions.cvmfs_claim == local.one("PersistentVolumeClaim", "cvmfs").inputs["metadata"]["name"]
 
 
 @pytest.mark.usefixtures("cygnet_hub")
@@ -150,7 +161,7 @@ def test_sessions_keep_to_the_level_that_their_namespace_enforces() -> None:
     from cygnet_hub.settings import Settings  # noqa: PLC0415
 
     options = spawner(Settings.model_validate(settings(memory_gib=3, cores=2)).sessions)
-    assert options["namespace"] == hub.SESSIONS_NAMESPACE
+    assert options["namespace"] == policies.SESSIONS_NAMESPACE
     pod = session_pod({key: value for key, value in options.items() if key != "profile_list"})
     spec = pod["spec"]
     assert violations(spec) == []
@@ -260,8 +271,8 @@ def test_the_hub_reaches_the_api_server_and_nothing_else_by_address(local: progr
 
 
 def test_the_proxy_reaches_nothing_by_address_and_is_reached_by_the_gateway() -> None:
-    assert not any(lets_out(hub.PROXY_POLICY, address) for address in (*INSIDE.values(), *OUTSIDE))
-    users, _ = hub.PROXY_POLICY["ingress"]
+    assert not any(lets_out(policies.PROXY_POLICY, address) for address in (*INSIDE.values(), *OUTSIDE))
+    users, _ = policies.PROXY_POLICY["ingress"]
     assert users["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateway"}}}]
     assert [port["port"] for port in users["ports"]] == [8000], "its API is the hub's alone"
 

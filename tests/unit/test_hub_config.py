@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from argon2 import PasswordHasher
-from cygnet_hub import accounts, config, patience
+from cygnet_hub import accounts, config, patience, start
 from cygnet_hub.accounts import Accounts, AccountsAuthenticator, client_address
 from cygnet_hub.patience import Counter, Patience
 from cygnet_hub.settings import Secrets, Settings, SettingsError, read_secrets, read_settings
@@ -23,6 +23,7 @@ from cygnet_hub.spawner import SessionSpawner
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.scopes import expand_scopes
+from jupyterhub.utils import format_exception
 from kubernetes_asyncio.client import ApiClient
 from tornado.web import HTTPError
 from traitlets.config import Config
@@ -40,6 +41,10 @@ PROFILES = [
     {"name": "large", "title": "Large", "description": "For fits", "cores": 4, "memory_gib": 8,
      "node_selector": {"size": "large"}},
 ]  # fmt: skip
+RELEASES = [
+    {"name": "stable", "title": "Stable & sound", "description": "ROOT 6", "view": "/cvmfs/s.example/stable"},
+    {"name": "bleeding", "title": "Bleeding edge", "view": "/cvmfs/s.example/bleeding"},
+]
 SECRETS = Secrets.model_validate({"proxy_token": "token of the proxy", "cookie_secret": KEY, "crypt_key": "cd" * 32})
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -82,6 +87,8 @@ def test_the_smallest_file_is_enough(tmp_path: Path) -> None:
         ({}, {"home": {"storage_class": "shared", "sise": 1}}, "sessions.home.sise: is no setting of the hub"),
         ({}, {"tolerations": [{"key": "gpu", "effect": "Never"}]}, "sessions.tolerations.0.effect"),
         ({}, {"profiles": [PROFILES[0], PROFILES[0]]}, "two profiles have the name small"),
+        ({}, {"releases": [RELEASES[0], RELEASES[0]]}, "two releases have the name stable"),
+        ({}, {"releases": [{**RELEASES[0], "view": "stable"}]}, "sessions.releases.0.view"),
         ({}, {"start_timeout_seconds": "soon"}, "sessions.start_timeout_seconds"),
     ],
 )  # fmt: skip
@@ -477,6 +484,182 @@ def test_a_lost_machine_is_remembered_until_the_next_start(silent: int) -> None:
         assert later.get_state()["lost_machine"] == ""
 
     asyncio.run(end_and_start_anew())
+
+
+# What a user may choose
+
+
+def start_page(sessions: dict[str, Any], chosen: dict[str, Any] | None = None) -> str:
+    """The hub's start page, as KubeSpawner renders it with our template."""
+    found = spawner(sessions)
+    found.additional_profile_form_template_paths = [str(Path(config.__file__).parents[1] / "templates")]
+    found.user_options = chosen or {}
+    return str(found._render_options_form(found.profile_list))
+
+
+def checked(page: str) -> list[str]:
+    """The choices that are made already, as "name value"."""
+    inputs = re.findall(r"<input[^>]*>", page)
+    made_already = [one for one in inputs if " checked" in one]
+    return [" ".join(re.findall(r'(?:name|value)="([^"]*)"', one)) for one in made_already]
+
+
+def chosen(sessions: dict[str, Any], **options: str) -> dict[str, str]:
+    """The environment of a session for which this was chosen."""
+    found = spawner(sessions)
+    found.user_options = options
+    asyncio.run(found.load_user_options())
+    return dict(found.environment)
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_page_shows_releases_with_the_first_one_chosen() -> None:
+    page = start_page({"releases": RELEASES})
+    assert re.findall(r'name="release"[^>]*value="(\w+)"', page) == ["stable", "bleeding"]
+    assert "Stable &amp; sound" in page
+    assert "ROOT 6" in page
+    assert checked(page) == ["release stable"]
+    assert 'name="profile"' not in page, "a single profile is no choice"
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_page_remembers_the_last_choice_unless_it_is_gone() -> None:
+    assert checked(start_page({"releases": RELEASES}, {"release": "bleeding"})) == ["release bleeding"]
+    assert checked(start_page({"releases": RELEASES}, {"release": "withdrawn"})) == ["release stable"]
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_page_has_sizes_and_releases_where_there_are_both() -> None:
+    sessions = {"profiles": PROFILES, "releases": RELEASES}
+    assert checked(start_page(sessions)) == ["profile small", "release stable"]
+    assert checked(start_page(sessions, {"profile": "large", "release": "bleeding"})) == [
+        "profile large", "release bleeding",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_chosen_release_reaches_the_session() -> None:
+    assert chosen({"releases": RELEASES})["CYGNET_VIEW"] == "/cvmfs/s.example/stable"
+    found = chosen({"releases": RELEASES, "environment": {"TZ": "UTC"}}, release="bleeding")
+    assert found["CYGNET_VIEW"] == "/cvmfs/s.example/bleeding"
+    assert found["TZ"] == "UTC"
+    assert found["HOME"] == "/home/{username}"
+
+
+@pytest.mark.usefixtures("offline")
+def test_one_users_choice_is_not_another_ones() -> None:
+    told = made({"releases": RELEASES})
+    people = [SimpleNamespace(name=name, id=1, url=f"/user/{name}/") for name in ("alice", "bob")]
+    alice, bob = (SessionSpawner(config=told, user=person, _mock=True) for person in people)
+    alice.user_options = {"release": "bleeding"}
+    for one in (alice, bob):
+        asyncio.run(one.load_user_options())
+    assert bob.environment["CYGNET_VIEW"] == "/cvmfs/s.example/stable"
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_form_is_read_as_the_api_would_say_it() -> None:
+    found = spawner({"releases": RELEASES})
+    assert found.run_options_from_form({"release": ["bleeding"]}) == {"release": "bleeding"}
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"release": "forged"}, "there is no release 'forged' here; choose one of: stable, bleeding"),
+        ({"release": ["stable"]}, "there is no release"),
+        ({"release": {"a": 1}}, "there is no release"),
+        ({"release--unlisted-choice": "x"}, "there is no release--unlisted-choice 'x' here; choose: profile, release"),
+        ({"profile": "huge"}, "there is no profile 'huge' here; choose one of: small, large"),
+        ({"image": "registry/other:1"}, "there is no image"),
+        ({"release": "50%s"}, "there is no release '50%s'"),
+    ],
+)
+def test_what_is_no_choice_is_refused_and_not_kept(options: dict[str, Any], said: str) -> None:
+    found = spawner({"profiles": PROFILES, "releases": RELEASES})
+    found.orm_spawner = SimpleNamespace(name="", user_options=options, state=None, server=None)
+    with pytest.raises(HTTPError) as error:
+        asyncio.run(found._run_apply_user_options(options))
+    assert error.value.status_code == 400
+    assert said in format_exception(error.value)[0]
+    assert error.value.log_message is not None
+    assert said in error.value.log_message % ()
+    assert found.orm_spawner.user_options is None
+
+
+@pytest.mark.usefixtures("offline")
+def test_what_is_a_choice_is_taken() -> None:
+    found = spawner({"profiles": PROFILES, "releases": RELEASES})
+    for options in ({}, {"release": "bleeding"}, {"profile": "large"}):
+        asyncio.run(found._run_apply_user_options(options))
+
+
+# A session that cannot start
+
+
+Telling = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def telling(offline: None, monkeypatch: pytest.MonkeyPatch) -> Telling:
+    """Has Kubernetes tell one status of the pod after the other; what was not looked at stays in the list."""
+    assert offline is None
+    monkeypatch.setattr(start, "LOOKED_EVERY_SECONDS", 0)
+
+    def tell(*statuses: dict[str, Any]) -> list[dict[str, Any]]:
+        told = [{"metadata": {}, "status": status} for status in statuses]
+        pods = SimpleNamespace(get=lambda _key, _default: told.pop(0))
+        monkeypatch.setattr(SessionSpawner, "pod_reflector", SimpleNamespace(pods=pods))
+        return told
+
+    return tell
+
+
+def container(ready: bool, **state: Any) -> dict[str, Any]:
+    return {"name": "notebook", "ready": ready, "state": {"running": {}}, "lastState": {}, **state}
+
+
+def test_a_session_is_there_when_its_server_listens(telling: Telling) -> None:
+    starts = {"phase": "Running", "podIP": "10.244.1.2", "containerStatuses": [container(ready=False)]}
+    left = telling({"phase": "Pending"}, starts, {**starts, "containerStatuses": [container(ready=True)]})
+    found = spawner()
+    asyncio.run(found.after_pod_created_hook(found, None))
+    assert left == []
+
+
+def test_a_session_that_ended_says_why(telling: Telling) -> None:
+    ended = {"terminated": {"exitCode": 1, "message": "no view\n"}}
+    again = container(ready=False, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended)
+    telling({"phase": "Running", "podIP": "10.244.1.2", "containerStatuses": [again]})
+    found = spawner()
+    with pytest.raises(HTTPError) as error:
+        asyncio.run(found.after_pod_created_hook(found, None))
+    assert format_exception(error.value)[0] == "no view"
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_is_asked_whether_it_listens() -> None:
+    (one,) = pod()["spec"]["containers"]
+    (port,) = {port["containerPort"] for port in one["ports"]}
+    assert one["readinessProbe"]["tcpSocket"] == {"port": port}
+
+
+# Software in a session
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_has_the_machines_repositories_and_sees_what_is_mounted_later() -> None:
+    spec = pod({"cvmfs_claim": "cvmfs"})["spec"]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "cvmfs"]
+    (mount,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "cvmfs"]
+    assert volume["persistentVolumeClaim"] == {"claimName": "cvmfs", "readOnly": True}
+    assert mount == {"name": "cvmfs", "mountPath": "/cvmfs", "readOnly": True, "mountPropagation": "HostToContainer"}
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_a_claim_there_is_no_such_folder() -> None:
+    assert "/cvmfs" not in json.dumps(pod())
 
 
 # Who may come in

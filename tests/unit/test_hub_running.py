@@ -1,5 +1,6 @@
-"""A hub that runs: what operators may do to others' sessions, and what they may not."""
+"""A hub that runs: what operators may do to others' sessions and what they may not, and what users may choose."""
 
+import html
 import json
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ SETTINGS = {
         "image": "registry:5000/cygnet/session:1",
         "size": {"cores": 2, "memory_gib": 4},
         "home": {"storage_class": "shared"},
+        "releases": [
+            {"name": "stable", "title": "Stable", "view": "/cvmfs/s.example/stable"},
+            {"name": "bleeding", "title": "Bleeding edge", "view": "/cvmfs/s.example/bleeding"},
+        ],
     }
 }
 SECRETS = {"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 32}
@@ -118,3 +123,31 @@ def test_whose_session_was_lost_with_its_machine_is_told_so(ada: Someone) -> Non
     assert page.status_code == 424
     assert "The machine on which your session ran (worker-1) stopped answering" in page.text
     assert "/hub/spawn/ada" in page.text
+
+
+REFUSED = "there is no release 'forged' here; choose one of: stable, bleeding"
+
+
+def test_a_forged_choice_is_refused_by_the_api_and_does_not_stay(ada: Someone) -> None:
+    answer = ada.api("POST", "users/ada/server", json={"release": "forged"})
+    assert (answer.status_code, answer.json()["message"]) == (400, REFUSED)
+    assert ada.api("POST", "users/ada/server").status_code == 201
+    ada.api("DELETE", "users/ada/server")
+
+
+def test_a_forged_choice_is_refused_on_the_page(ada: Someone) -> None:
+    page = ada.submit("/hub/spawn/ada", release="forged")
+    assert page.status_code == 400
+    assert html.unescape(page.text).count(f"Error: {REFUSED}") == 1
+    assert ada.api("GET", "users/ada").json()["servers"] == {}
+
+
+def test_a_choice_on_the_page_is_kept_for_the_next_time(ada: Someone) -> None:
+    for start in (
+        lambda: ada.submit("/hub/spawn/ada", release="bleeding"),
+        lambda: ada.api("POST", "users/ada/server"),
+    ):
+        assert start().ok
+        server = ada.api("GET", "users/ada").json()["servers"][""]
+        assert server["user_options"] == {"release": "bleeding"}
+        ada.api("DELETE", "users/ada/server")

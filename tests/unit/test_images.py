@@ -29,6 +29,7 @@ from engine.progress import Progress
 from engine.versions import VERSIONS
 from images import __main__ as command_line
 from images import build, catalogue, context
+from software.releases import COMMON, RELEASES
 
 FOLDER = catalogue.FOLDER
 NAMES = list(catalogue.images())
@@ -208,10 +209,12 @@ def test_hub_and_session_have_the_same_jupyterhub() -> None:
     assert hub["jupyterhub"] == session["jupyterhub"]
 
 
-def test_root_and_the_rest_of_a_session_agree() -> None:
-    root, rest = pinned(FOLDER / "session/root.lock"), pinned(FOLDER / "session/requirements.lock")
-    assert root["root"]
-    assert {name: rest[name] for name in root.keys() & rest.keys()} == {name: root[name] for name in root.keys() & rest}
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_release_does_not_change_what_a_session_itself_stands_on(release: str) -> None:
+    # It stands before the session's own packages on Python's path.
+    chosen, own = pinned(RELEASES[release].lock), pinned(FOLDER / "session/requirements.lock")
+    both = chosen.keys() & own.keys()
+    assert {name: chosen[name] for name in both} == {name: own[name] for name in both}
 
 
 # The build, with commands that only pretend
@@ -513,14 +516,56 @@ def test_a_canvas_that_was_displayed_can_be_redrawn(monkeypatch: pytest.MonkeyPa
         "ROOT._jupyroot.kernel.rootkernel": "ROOTKernel",
     }.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**{content: Root}))
-    monkeypatch.syspath_prepend(str(FOLDER / "session"))
-    kernel = importlib.import_module("cygnet_session.root_kernel").RootKernel()
+    monkeypatch.syspath_prepend(str(COMMON))
+    kernel = importlib.import_module("cygnet_root_kernel").RootKernel()
     kernel.Display("a text")
     kernel.Display("canvas", display_id=True).update("canvas again")
     messages, contents = zip(*sent, strict=True)
     assert messages == ("plain", "display_data", "update_display_data")
     assert [content["data"]["text/plain"] for content in contents[1:]] == ["canvas", "canvas again"]
     assert contents[1]["transient"] == contents[2]["transient"]
+
+
+@pytest.fixture
+def start_session(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The image's entry point, with files of the test in place of the container's: start_session(VARIABLE=...)."""
+    text = (FOLDER / "session/start-session").read_text()
+    places = {"/var/lib/extrausers/passwd": "passwd", "/dev/termination-log": "last-words"}
+    for place, name in places.items():
+        assert place in text
+        text = text.replace(place, str(tmp_path / name))
+
+    def start(**variables: str) -> subprocess.CompletedProcess[str]:
+        usual = {"PATH": os.environ["PATH"], "HOME": "/home/ada", "USER": "ada", "SHELL": "/bin/bash"}
+        command = ["sh", "-c", text, "start-session", "env"]
+        return subprocess.run(command, env={**usual, **variables}, capture_output=True, text=True, check=False)
+
+    return start
+
+
+def test_a_session_has_a_name_and_a_place_for_programs(start_session: Any, tmp_path: Path) -> None:
+    started = start_session()
+    assert started.returncode == 0, started.stderr
+    assert re.search(r"^PATH=.*:/home/ada/\.local/bin$", started.stdout, re.MULTILINE)
+    assert (tmp_path / "passwd").read_text() == f"ada:x:{os.getuid()}:{os.getgid()}:ada:/home/ada:/bin/bash\n"
+
+
+def test_a_session_has_the_software_that_was_chosen(start_session: Any, tmp_path: Path) -> None:
+    shutil.copy(COMMON / "setup.sh", tmp_path)
+    started = start_session(CYGNET_VIEW=str(tmp_path))
+    assert started.returncode == 0, started.stderr
+    environment = dict(line.split("=", 1) for line in started.stdout.splitlines())
+    assert environment["PATH"].startswith(f"{tmp_path}/bin:")
+    assert environment["PYTHONPATH"] == f"{tmp_path}/lib/python{context.PYTHON}/site-packages"
+    assert environment["CYGNET_VIEW"] == str(tmp_path)
+
+
+def test_a_session_without_its_software_ends_and_says_why(start_session: Any, tmp_path: Path) -> None:
+    started = start_session(CYGNET_VIEW="/cvmfs/software.test.internal/stable")
+    assert started.returncode == 1
+    words = (tmp_path / "last-words").read_text()
+    assert words.startswith("The software /cvmfs/software.test.internal/stable is not there on the machine")
+    assert words == started.stderr
 
 
 # What was built here

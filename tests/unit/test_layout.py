@@ -14,12 +14,13 @@ import pytest
 from operations import __main__ as command_line
 from tests.unit.program import PROJECT
 
-PACKAGES = ("components", "engine", "images", "operations")
+PACKAGES = ("components", "engine", "images", "operations", "software")
 
 FLOORS = {
     "engine": {"engine"},
     "images": {"engine", "images"},
-    "components": {"components", "engine", "images"},
+    "software": {"engine", "images", "software"},
+    "components": {"components", "engine", "images", "software"},
     "operations": {"components", "engine", "operations"},
     "stacks": {"components"},
 }

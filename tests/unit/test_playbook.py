@@ -166,6 +166,8 @@ def test_the_inventory_has_every_machine_in_its_groups() -> None:
         "control_plane": ["control-plane-1", "control-plane-2"],
         "worker": ["worker-1"],
         "registry": ["control-plane-1"],
+        "software": ["control-plane-1"],
+        "squid": ["control-plane-1"],
     }
 
 

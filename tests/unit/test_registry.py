@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 
 from components import registry
@@ -30,7 +31,7 @@ def test_an_image_goes_to_the_registry_it_names_with_the_stacks_credentials(monk
     monkeypatch.setattr(registry.images, "ensure", lambda name, _: Path("/layouts") / name)
     monkeypatch.setattr(registry.images, "push", push)
     told: list[str] = []
-    monkeypatch.setattr(registry.pulumi.log, "info", told.append)
+    monkeypatch.setattr(pulumi.log, "info", told.append)
     props = {"image": "hub", "reference": "10.0.0.1:5000/cygnet/hub:1", "authority": "CA", "password": "p"}
     made = registry._ImageProvider().create(props)
     assert made.outs == props

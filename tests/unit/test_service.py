@@ -15,6 +15,8 @@ COUNTS = {
         "cygnet:index:Registry": 1,
         "cygnet:index:Cluster": 1,
         "cygnet:index:Storage": 1,
+        "cygnet:index:Software": 1,
+        "cygnet:index:Cvmfs": 1,
         "cygnet:index:Auth": 1,
         "cygnet:index:Hub": 1,
         "cygnet:index:Gateway": 1,
@@ -25,7 +27,9 @@ COUNTS = {
         "cygnet:Token": 4,
         "cygnet:LocalNetwork": 1,
         "cygnet:LocalMachine": 3,
-        "cygnet:Playbook": 3,
+        "cygnet:RepositoryKeys": 1,
+        "cygnet:Publication": 1,
+        "cygnet:Playbook": 5,
         "cygnet:Image": 14,
         "cygnet:Member": 3,
         "pulumi:providers:kubernetes": 1,
@@ -34,7 +38,8 @@ COUNTS = {
         "kubernetes:core/v1:Service": 3,
         "kubernetes:core/v1:Secret": 2,
         "kubernetes:core/v1:ConfigMap": 2,
-        "kubernetes:core/v1:PersistentVolumeClaim": 1,
+        "kubernetes:core/v1:PersistentVolume": 1,
+        "kubernetes:core/v1:PersistentVolumeClaim": 2,
         "kubernetes:apps/v1:Deployment": 4,
         "kubernetes:apps/v1:DaemonSet": 1,
         "kubernetes:networking.k8s.io/v1:NetworkPolicy": 4,
@@ -97,7 +102,9 @@ def test_the_stack_tells_what_live_tests_and_operators_need(declared: Declared) 
     assert set(outputs) == {
         "url", "accounts", "certificate_authority", "inventory", "private_key", "kubeconfig", "parts",
     }  # fmt: skip
-    assert set(outputs["parts"]) == {"machines", "registry", "cluster", "storage", "auth", "hub", "gateway"}
+    assert set(outputs["parts"]) == {
+        "machines", "registry", "cluster", "storage", "software", "cvmfs", "auth", "hub", "gateway",
+    }  # fmt: skip
     assert outputs["certificate_authority"].startswith("-----BEGIN CERTIFICATE-----")
 
 

@@ -11,14 +11,17 @@ from typing import Any
 from traitlets.config import Config
 
 from cygnet_hub.accounts import OPERATORS, AccountsAuthenticator
-from cygnet_hub.settings import FOLDER, Profile, Secrets, Sessions, Settings, Size
+from cygnet_hub.settings import FOLDER, Profile, Release, Secrets, Sessions, Settings, Size
 from cygnet_hub.spawner import SessionSpawner
+from cygnet_hub.start import only_known, wait_for_server
 
 GIB = 2**30
 USER_ID, GROUP_ID = 1000, 100
 HOME = "/home/{username}"
 CULLER = "idle-culler"
 TEMPLATES = "/usr/local/share/cygnet/templates"
+PORT = 8888
+CVMFS = "/cvmfs"
 # Without access:servers: what is in a session is its user's alone.
 OPERATOR_SCOPES = ["admin-ui", "list:users", "read:users:activity", "servers", "list:services"]
 
@@ -97,6 +100,7 @@ def spawner(sessions: Sessions) -> dict[str, Any]:
     scratch = {"tmp": "/tmp", "passwd": "/var/lib/extrausers", "shm": "/dev/shm"}  # noqa: S108 - the pod's own
     home = {"name": "home", "persistentVolumeClaim": {"claimName": "{pvc_name}"}}
     shared_memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
+    software, software_mount = cvmfs(sessions.cvmfs_claim)
     return {
         "namespace": sessions.namespace,
         "enable_user_namespaces": False,
@@ -146,15 +150,47 @@ def spawner(sessions: Sessions) -> dict[str, Any]:
             {"name": "passwd", "emptyDir": {"sizeLimit": "1Mi"}},
             # Kubernetes gives 64 MiB, which process pools exceed; what is used counts as the session's memory.
             shared_memory,
+            *software,
         ],
         "volume_mounts": [
             {"name": "home", "mountPath": HOME},
             *({"name": name, "mountPath": path} for name, path in scratch.items()),
+            *software_mount,
         ],
         "node_selector": sessions.node_selector,
         "tolerations": [toleration.model_dump() for toleration in sessions.tolerations],
-        "profile_list": [profile(one, sessions, default=one is sessions.profiles[0]) for one in sessions.profiles],
+        **choices(sessions),
+        # A session is there when it can be reached. One that ended instead has said why: its user reads that.
+        "extra_container_config": {"readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1}},
+        "after_pod_created_hook": wait_for_server,
         **resources(sessions.size),
+    }
+
+
+def cvmfs(claim: str | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The volume of software repositories, and how it is mounted; nothing of both without a claim."""
+    if claim is None:
+        return [], []
+    volume = {"name": "cvmfs", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+    # What the machine mounts there later is seen, such as a repository whose client was started anew.
+    mount = {"name": "cvmfs", "mountPath": CVMFS, "readOnly": True, "mountPropagation": "HostToContainer"}
+    return [volume], [mount]
+
+
+def choices(sessions: Sessions) -> dict[str, Any]:
+    """The start page: a size and a software release, each where there is something to choose; else there is no page."""
+    sizes = [profile(one, sessions, default=one is sessions.profiles[0]) for one in sessions.profiles]
+    names = {"profile": [one.name for one in sessions.profiles], "release": [one.name for one in sessions.releases]}
+    if sessions.releases:
+        # Releases are options of a profile, so there has to be one.
+        sizes = sizes or [{"slug": "session", "display_name": "Session", "default": True}]
+        option = {"release": {"display_name": "Software", "choices": dict(map(release, sessions.releases))}}
+        sizes = [{**size, "profile_options": option} for size in sizes]
+    return {
+        "profile_list": sizes,
+        "additional_profile_form_template_paths": [TEMPLATES],
+        "options_from_form": "simple",
+        "apply_user_options": only_known({name: known for name, known in names.items() if known}),
     }
 
 
@@ -185,6 +221,12 @@ def profile(one: Profile, sessions: Sessions, *, default: bool) -> dict[str, Any
         "default": default,
         "kubespawner_override": {**resources(one), "node_selector": nodes},
     }
+
+
+def release(one: Release) -> tuple[str, dict[str, Any]]:
+    """A choice of software, by its name, as the spawner wants it; the first one is the default."""
+    described = {"display_name": one.title, "description": one.description}
+    return one.name, {**described, "kubespawner_override": {"environment": _literal({"CYGNET_VIEW": one.view})}}
 
 
 def _literal(environment: dict[str, str]) -> dict[str, str]:

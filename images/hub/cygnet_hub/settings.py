@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 FOLDER = Path("/etc/cygnet")
 
@@ -71,6 +80,21 @@ class Profile(Size):
     """Labels of the nodes that take such sessions, besides the common ones."""
 
 
+class Release(_Model):
+    """Software that a session may have, as a choice on that page."""
+
+    name: str
+    """Short and lasting: links and records use it."""
+    title: str
+    """What the user reads."""
+    description: str = ""
+    view: str = Field(pattern=r"^/")
+    """Folder that is the software: sessions source its setup.sh."""
+
+
+Choice = TypeVar("Choice", Profile, Release)
+
+
 class Home(_Model):
     """The user's own folder: one volume per user, kept when the session ends."""
 
@@ -90,7 +114,11 @@ class Sessions(_Model):
     """What a session gets; `profiles` take its place where there are any."""
     profiles: tuple[Profile, ...] = ()
     """The first one is chosen when the user chooses nothing."""
+    releases: tuple[Release, ...] = ()
+    """Likewise."""
     home: Home
+    cvmfs_claim: str | None = None
+    """Claim of the volume with software repositories, which sessions have at /cvmfs; none: there is no such folder."""
     tmp_gib: int = Field(10, ge=1)
     """What fits into /tmp; a session that writes more is ended by Kubernetes."""
     start_timeout_seconds: int = Field(300, ge=10)
@@ -100,13 +128,13 @@ class Sessions(_Model):
     environment: dict[str, str] = {}
     """Variables of every session, for example TZ. Not for secrets: users see them."""
 
-    @field_validator("profiles")
+    @field_validator("profiles", "releases")
     @classmethod
-    def _names_differ(cls, profiles: tuple[Profile, ...]) -> tuple[Profile, ...]:
-        names = [profile.name for profile in profiles]
+    def _names_differ(cls, choices: tuple[Choice, ...], info: ValidationInfo) -> tuple[Choice, ...]:
+        names = [choice.name for choice in choices]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two profiles have the name {', '.join(sorted(twice))}")
-        return profiles
+            raise ValueError(f"two {info.field_name} have the name {', '.join(sorted(twice))}")
+        return choices
 
 
 class Settings(_Model):

@@ -1,0 +1,70 @@
+"""How a session starts: what may be chosen for it, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tornado.web import HTTPError
+
+LOOKED_EVERY_SECONDS = 0.3
+
+
+def refusal(status: int, message: str) -> HTTPError:
+    """An error of which the user reads `message`, on the hub's pages and from its API."""
+    error = HTTPError(status, message)
+    error.jupyterhub_message = message
+    return error
+
+
+def only_known(choices: Mapping[str, Sequence[str]]) -> Callable[[Any, Any], None]:
+    """A hook that refuses what is no choice of the start page. Users may send anything: the API takes what they write.
+
+    Args:
+        choices: The values that may be chosen, for each name.
+    """
+
+    def check(spawner: Any, chosen: Mapping[str, Any]) -> None:
+        for name, value in chosen.items():
+            known = choices.get(name, ())
+            if value not in known:
+                # The hub has kept it already, for the next start that chooses nothing.
+                spawner.orm_spawner.user_options = None
+                values = f"choose one of: {', '.join(known)}" if known else f"choose: {', '.join(choices) or 'nothing'}"
+                raise refusal(400, f"there is no {name} {str(value)[:60]!r} here; {values}")
+
+    return check
+
+
+async def wait_for_server(spawner: Any, _pod: Any) -> None:
+    """Waits until the session's server listens, which is when its container is ready.
+
+    Raises:
+        HTTPError: The session ended instead, and left a message; it would be started again and again.
+    """
+    while not (pod := _seen(spawner)) or not spawner.is_pod_running(pod):
+        if words := last_words(pod):
+            raise refusal(500, words)
+        await asyncio.sleep(LOOKED_EVERY_SECONDS)
+
+
+def _seen(spawner: Any) -> dict[str, Any]:
+    """The pod, as Kubernetes last told it; empty as long as it did not."""
+    found: dict[str, Any] = spawner.pod_reflector.pods.get(f"{spawner.namespace}/{spawner.pod_name}", {})
+    return found
+
+
+def last_words(pod: Mapping[str, Any]) -> str:
+    """What a container of the pod left as its termination message; nothing if none of them ended or said why.
+
+    >>> ended = {"terminated": {"exitCode": 1, "message": "no software"}}
+    >>> last_words({"status": {"containerStatuses": [{"state": {"waiting": {}}, "lastState": ended}]}})
+    'no software'
+    """
+    for container in pod.get("status", {}).get("containerStatuses") or []:
+        for state in (container.get("state"), container.get("lastState")):
+            message = ((state or {}).get("terminated") or {}).get("message")
+            if message:
+                return str(message).strip()
+    return ""
