@@ -96,7 +96,7 @@ def _copy(stack: Stack, live: LiveStack, folder: Path) -> None:
         upper = names.machine_folder(STACK, machine) / "upper"
         command = ["tar", "--create", f"--file={folder / machine}.tar", f"--directory={upper}"]
         command += ["--anchored", "--no-wildcards-match-slash", *(f"--exclude={path}" for path in _NOT_COPIED)]
-        there = [path for path in ("etc", "opt", "usr/local") if (upper / path).exists()]
+        there = [path for path in ("etc", "opt", "usr/local", "var/lib/cygnet-software") if (upper / path).exists()]
         subprocess.run([*command, *there], check=True)
 
 

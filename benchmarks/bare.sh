@@ -46,7 +46,11 @@ everywhere() {
 
 prepare() {
     on "$1" 'tar --extract --directory=/ && update-ca-certificates >/dev/null 2>&1 && systemctl daemon-reload &&
-        systemctl restart ssh systemd-sysctl systemd-modules-load containerd cygnet-guard cygnet-cni-config.path' <"$1.tar"
+        systemctl restart ssh systemd-sysctl systemd-modules-load cvmfs.mount containerd cygnet-guard cygnet-cni-config.path' <"$1.tar"
+}
+
+mount_software() {
+    on "$1" 'cd /etc/systemd/system/multi-user.target.wants && systemctl start swfs@*.service'
 }
 
 join() {
@@ -56,7 +60,8 @@ join() {
 
 say "preparing ${machines[*]}"
 everywhere prepare "${machines[@]}"
-on "$control" systemctl restart docker-registry
+on "$control" systemctl restart docker-registry nginx squid
+everywhere mount_software "${machines[@]}"
 
 say "pushing images"
 push() {
