@@ -30,6 +30,7 @@ from engine.versions import VERSIONS
 from images import __main__ as command_line
 from images import build, catalogue, context
 from software.releases import COMMON, RELEASES
+from tests.live.waiting import until
 
 FOLDER = catalogue.FOLDER
 NAMES = list(catalogue.images())
@@ -314,11 +315,12 @@ def test_two_runs_at_once_build_an_image_once(
     make: Make, commands: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(base={"file": "1"})
-    monkeypatch.setenv("SLOW", "0.5")
+    monkeypatch.setenv("SLOW", "1")
     said = [io.StringIO(), io.StringIO()]
     runs = [threading.Thread(target=images.ensure, args=("base", Progress(stream, every=0))) for stream in said]
     for run in runs:
         run.start()
+        until(commands, "the first run is at work", seconds=30, every=0.01)
     for run in runs:
         run.join()
     assert builds(commands()) == ["base"]
