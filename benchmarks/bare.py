@@ -7,7 +7,6 @@ that both make the same; the script's time contains neither that copying nor any
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ import images
 from components.errors import CygnetError
 from components.registry import login_file
 from components.secrets import new_ssh_key
-from components.sources import leftovers, names, network, nspawn
+from components.sources import files, leftovers, names, network, nspawn
 from components.sources.records import MachineSpec
 from operations import down, up
 from operations.stack import Stack
@@ -87,11 +86,11 @@ def _copy(stack: Stack, live: LiveStack, folder: Path) -> None:
     pushed = [_plain(resource["outputs"]) for resource in resources if resource["type"].endswith(":Image")]
     (folder / "images").write_text("".join(f"{images.ensure(one['image'])} {one['reference']}\n" for one in pushed))
     registry = pushed[0]["reference"].split("/")[0]
-    _write(folder / "auth.json", json.dumps(login_file(registry, pushed[0]["password"])))
+    files.write(folder / "auth.json", json.dumps(login_file(registry, pushed[0]["password"])), 0o600)
     objects = [_plain(resource["inputs"]) for resource in resources if resource["type"].startswith("kubernetes:")]
     for name, is_namespace in {"namespaces": True, "objects": False}.items():
         items = [one for one in objects if (one["kind"] == "Namespace") == is_namespace]
-        _write(folder / f"{name}.json", json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        files.write(folder / f"{name}.json", json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), 0o600)
     for machine in live.machines:
         upper = names.machine_folder(STACK, machine) / "upper"
         command = ["tar", "--create", f"--file={folder / machine}.tar", f"--directory={upper}"]
@@ -107,7 +106,7 @@ def _replay(live: LiveStack, folder: Path) -> None:
     if not str(net.subnet).startswith(f"{subnet}."):
         raise CygnetError(f"the network {subnet}.* was taken meanwhile; bring up nothing beside this benchmark")
     private_key, public_key = new_ssh_key("operator")
-    _write(folder / "key", private_key)
+    files.write(folder / "key", private_key, 0o600)
     ssh_config = [f"User root\nIdentityFile {folder}/key\nUserKnownHostsFile {folder}/known_hosts\nBatchMode yes\n"]
     known_hosts = []
     for machine, host in live.machines.items():
@@ -135,8 +134,3 @@ def _plain(value: Any) -> Any:
             return _plain(json.loads(value["plaintext"]))
         return {key: _plain(inner) for key, inner in value.items() if not key.startswith("__")}
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _write(file: Path, text: str) -> None:
-    with open(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600), "w") as opened:
-        opened.write(text)

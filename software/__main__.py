@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 
+from engine import command_line
 from engine.errors import EngineError
-from engine.progress import Progress, summary
+from engine.progress import summary
 from software import build, prewarm
 from software.releases import RELEASES, Release
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; 0: done, 1: an error was shown, 130: stopped by Ctrl-C."""
-    arguments = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends pip and buildah too, as Ctrl-C does
-    progress = Progress()
-    try:
-        arguments.run(arguments, progress)
-    except EngineError as error:
-        progress.say(f"\nerror: {error}")
-        return 1
-    except KeyboardInterrupt:
-        progress.say("\nstopped; what was downloaded stays, the same command goes on")
-        return 130
-    return 0
+    """Runs one command; returns the exit status."""
+    chosen = parser().parse_args(argv)
+    stopped = "what was downloaded stays, the same command goes on"
+    return command_line.run(lambda progress: chosen.run(chosen, progress), EngineError, stopped)
 
 
 def parser() -> argparse.ArgumentParser:
