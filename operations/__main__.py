@@ -5,13 +5,13 @@ import sys
 
 from components.errors import CygnetError
 from engine import command_line
-from operations import accounts, clean, down, schema, up
+from operations import accounts, clean, down, schema, sheets, up
 
-ON_A_STACK = (up, down, accounts, clean)
-"""Commands with one argument, the stack."""
+ON_A_STACK = (up, down, accounts, sheets, clean)
+"""Commands whose first argument is the stack."""
 
 COMMANDS = (*ON_A_STACK, schema)
-"""Each module has NAME, HELP and `run(options)`; with other arguments, `arguments(parser)`."""
+"""Each module has NAME, HELP and `run(options)`; with arguments of its own, `arguments(parser)`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
         subparser.set_defaults(run=command.run)
         if command in ON_A_STACK:
             subparser.add_argument("stack", help="name of the stack, for example local")
-        else:
-            command.arguments(subparser)
+        if own := getattr(command, "arguments", None):
+            own(subparser)
     return top
 
 

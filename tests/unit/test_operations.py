@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -502,6 +503,52 @@ def test_an_unknown_stack_is_told_in_pulumis_words(
     monkeypatch.setenv("PULUMI_FAILS", "stack")
     assert command_line.main(["accounts", "lokal"]) == 1
     assert "of stack lokal failed: error: out of luck" in capsys.readouterr().err
+
+
+# Sheets
+
+SEATS = {"seat-001": "pw<1>", "seat-002": "pw-2"}
+
+
+@pytest.fixture
+def seats(pulumi: Pulumi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the sheets of a stack with seats will be written."""
+    assert not pulumi.calls
+    monkeypatch.setenv("PULUMI_OUTPUTS", json.dumps({**OUTPUTS, "accounts": {**OUTPUTS["accounts"], **SEATS}}))
+    return tmp_path / "seats.html"
+
+
+def test_every_seat_has_a_sheet_and_nobody_else(seats: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["sheets", "local", "--to", str(seats)]) == 0
+    said = capsys.readouterr().out
+    assert "2 pages" in said
+    assert "pw" not in said.replace("passwords", "")
+    sheets = seats.read_text().split("<section>")[1:]
+    assert [re.findall("<dd>(.*)</dd>", sheet) for sheet in sheets] == [
+        ["https://10.240.3.11", "seat-001", "pw&lt;1&gt;"],
+        ["https://10.240.3.11", "seat-002", "pw-2"],
+    ]
+    assert all("<svg" in sheet for sheet in sheets)
+
+
+def test_only_its_owner_may_read_them_even_where_a_file_was(seats: Path) -> None:
+    seats.write_text("old, and longer than what follows" * 1000)
+    seats.chmod(0o644)
+    assert command_line.main(["sheets", "local", "--to", str(seats)]) == 0
+    assert seats.stat().st_mode & 0o777 == 0o600
+    assert seats.read_text().endswith("</html>\n")
+
+
+@pytest.mark.usefixtures("pulumi")
+def test_a_stack_without_seats_says_how_to_get_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["sheets", "local", "--to", str(tmp_path / "seats.html")]) == 1
+    assert "`seats: 20` under cygnet:auth" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_place_that_cannot_be_written_is_named(seats: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["sheets", "local", "--to", str(seats / "no" / "folder")]) == 1
+    assert "name another place with --to FILE" in capsys.readouterr().err
 
 
 # The command itself
