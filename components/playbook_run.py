@@ -26,7 +26,8 @@ import yaml
 from engine import cache
 
 _PREFIX = "cygnet-playbook-"
-_SHOWN_CHARACTERS = 2000
+_SHOWN_CHARACTERS = 3000
+_FIRST_CHARACTERS = 600
 _ON_ONE_MACHINE = ("registry", "software", "squid")
 
 
@@ -125,7 +126,15 @@ def failure_text(data: Mapping[str, Any]) -> str:
     said = [str(result[key]).strip() for key in ("msg", "stderr", "stdout", "censored") if result.get(key)]
     said += [str(item["msg"]) for item in result.get("results", []) if item.get("failed") and item.get("msg")]
     reason = "\n".join(dict.fromkeys(said)) or "it did not say why"
-    return f"{data['host']}: {data['task']}: {reason[-_SHOWN_CHARACTERS:]}"
+    return f"{data['host']}: {data['task']}: {_shown(reason)}"
+
+
+def _shown(text: str) -> str:
+    """All of a text, or of a long one its first lines, which say what is wrong, and its last, which say why."""
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    left = len(text) - _SHOWN_CHARACTERS
+    return f"{text[:_FIRST_CHARACTERS]}\n[{left} characters left out]\n{text[_FIRST_CHARACTERS + left :]}"
 
 
 def play(request: Mapping[str, Any], say: Callable[[str], None], stopped: Callable[[], bool]) -> dict[str, Any]:
