@@ -55,8 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 def listing() -> str:
     """All tools, and what making those cost that are in the store."""
-    width = max(map(len, RECIPES))
-    return "\n".join(f"{tool:<{width}}  {recipe.version:<8}  {state(recipe)}" for tool, recipe in RECIPES.items())
+    return command_line.table([(tool, recipe.version, state(recipe)) for tool, recipe in RECIPES.items()])
 
 
 def state(recipe: Recipe) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from engine import folders
 from engine.errors import EngineError
 
 KEY_LENGTH = 12
@@ -31,9 +31,8 @@ MANIFEST = "manifest.json"
 
 
 def root() -> Path:
-    """The folder of all that cygnet caches; XDG's rule: a relative XDG_CACHE_HOME does not count."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "cygnet"
+    """The folder of all that cygnet caches."""
+    return folders.cache()
 
 
 def digest(file: Path) -> str:

@@ -1,10 +1,10 @@
-"""What the command lines of cygnet share: how a command ends, and what is said then."""
+"""What the command lines of cygnet share: how a command ends, what is said then, and how a list looks."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.progress import Progress
 
@@ -32,3 +32,15 @@ def run(command: Callable[[Progress], object], error: type[Exception], stopped: 
     finally:
         signal.signal(signal.SIGTERM, former)
     return 0
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines of text, in columns.
+
+    >>> print(table([("stable", "built"), ("bleeding", "not built")]))
+    stable    built
+    bleeding  not built
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

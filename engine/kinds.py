@@ -1,4 +1,4 @@
-"""The kinds of recipe: commands of Go modules, programs of Rust crates, and programs of one C file.
+"""The kinds of recipe: commands of Go modules, programs of Rust crates, of one C file, of C++ on Debian's libraries.
 
 A recipe is data. Its key is the SHA-256 of all that decides what comes out: version, recipe, locks, sources and the
 kind of processor. It does not contain the compiler's version, which the manifest names.
@@ -193,6 +193,42 @@ class CBuild(Recipe):
         """Compiles."""
         (folder / "bin").mkdir()
         run.run("compile", [*self.command, *map(str, self.sources())], cwd=folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CxxBuild(Recipe):
+    """One binary from our own C++ in engine/cpp/<tool>, linked to libraries of the computer's Debian.
+
+    So it runs where the same release of Debian runs. `libraries` are what the linker calls them, `includes` the folders
+    of their headers, whose warnings are not ours.
+    """
+
+    libraries: tuple[str, ...]
+    includes: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Our files."""
+        return HERE / "cpp" / self.tool
+
+    def sources(self) -> Iterator[Path]:
+        """What the compiler reads."""
+        return iter(sorted(file for file in self.folder.iterdir() if file.suffix in {".cpp", ".h"}))
+
+    @property
+    def command(self) -> list[str]:
+        """The compiler's command, without our files."""
+        warnings = ["-Wall", "-Wextra", "-Werror", *(f"-isystem{folder}" for folder in self.includes)]
+        # As Debian compiles its own programs: what is read from a network is no place for a bug that can be used.
+        hardened = ["-D_FORTIFY_SOURCE=2", "-fstack-protector-strong", "-fPIE", "-pie", "-Wl,-z,relro,-z,now"]
+        define = f'-DVERSION="{self.version}"'
+        return ["g++", "-std=c++20", "-O2", "-s", define, *warnings, *hardened, "-o", f"bin/{self.tool}"]
+
+    def build(self, folder: Path, run: Runner) -> None:
+        """Compiles and links."""
+        (folder / "bin").mkdir()
+        files = [str(file) for file in self.sources() if file.suffix == ".cpp"]
+        run.run("compile", [*self.command, *files, *(f"-l{name}" for name in self.libraries)], cwd=folder)
 
 
 def _copy_below(file: Path, old_root: Path, new_root: Path) -> None:

@@ -1,7 +1,10 @@
 #!/bin/sh
 # Written by `python -m engine link`: sets what you have not set, then runs the real pulumi.
 set -eu
-state=${XDG_STATE_HOME:-$HOME/.local/state}/cygnet/pulumi
+case ${XDG_STATE_HOME:-} in # as engine/folders.py has it
+    /*) state=$XDG_STATE_HOME/cygnet/pulumi ;;
+    *) state=$HOME/.local/state/cygnet/pulumi ;;
+esac
 credentials=${PULUMI_HOME:-$HOME/.pulumi}/credentials.json
 
 if [ -z "${PULUMI_BACKEND_URL:-}${PULUMI_ACCESS_TOKEN:-}" ] &&

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
-from engine.errors import EngineError
+from engine import names
 from engine.golang import Edit, Take
-from engine.kinds import CargoBuild, CBuild, GoBuild, Recipe
+from engine.kinds import CargoBuild, CBuild, CxxBuild, GoBuild, Recipe
 
 _VERSION = ("--version",)
 _KUBERNETES_STAMPS = {
@@ -176,6 +174,13 @@ _ALL: tuple[Recipe, ...] = (
         comes_with="pulumi",
     ),
     CargoBuild(tool="swfs", binaries=("swfs",), asks={"swfs": _VERSION}),
+    CxxBuild(
+        tool="xrdmount",
+        binaries=("xrdmount",),
+        libraries=("XrdCl", "XrdUtils", "fuse3", "crypto"),
+        includes=("/usr/include/xrootd", "/usr/include/xrootd/private"),
+        asks={"xrdmount": _VERSION},
+    ),
 )
 
 RECIPES: dict[str, Recipe] = {recipe.tool: recipe for recipe in _ALL}
@@ -183,14 +188,5 @@ RECIPES: dict[str, Recipe] = {recipe.tool: recipe for recipe in _ALL}
 
 def find(name: str) -> Recipe:
     """The recipe of a tool, or of the tool that a binary belongs to. Raises EngineError with the nearest names."""
-    for recipe in RECIPES.values():
-        if name == recipe.tool or name in recipe.binaries:
-            return recipe
-    known = sorted({*RECIPES, *(binary for recipe in RECIPES.values() for binary in recipe.binaries)})
-    near = difflib.get_close_matches(name, known)
-    raise EngineError(
-        f"there is no tool or binary {name!r}",
-        where="engine/recipes.py",
-        why=f"the nearest names are {', '.join(near)}" if near else "no name is like it",
-        cure="choose one of: python -m engine list",
-    )
+    known = {**{binary: recipe for recipe in _ALL for binary in recipe.binaries}, **RECIPES}
+    return names.find(name, known, kind="tool or binary", where="engine/recipes.py", cure="python -m engine list")

@@ -39,9 +39,7 @@ def parser() -> argparse.ArgumentParser:
 def listing() -> str:
     """All images with their tags, and which of them are built."""
     rows = [(name, catalogue.tag(name), state(image)) for name, image in catalogue.images().items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return command_line.table(rows)
 
 
 def state(image: catalogue.Image) -> str:

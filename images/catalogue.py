@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
@@ -16,8 +15,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from engine import cache, tools
-from engine.errors import EngineError
+from engine import cache, names, tools
 from engine.versions import VERSIONS
 
 FOLDER = Path(__file__).parent
@@ -121,15 +119,7 @@ def images() -> dict[str, Image]:
 
 def find(name: str) -> Image:
     """The image of this name. Raises EngineError with the nearest names."""
-    if name in images():
-        return images()[name]
-    near = difflib.get_close_matches(name, images())
-    raise EngineError(
-        f"there is no image {name!r}",
-        where=str(FILE),
-        why=f"the nearest names are {', '.join(near)}" if near else "no name is like it",
-        cure="choose one of: python -m images list",
-    )
+    return names.find(name, images(), kind="image", where=FILE, cure="python -m images list")
 
 
 def fingerprint(name: str) -> str:

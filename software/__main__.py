@@ -32,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     show = commands.add_parser("list", help="show all releases and which are built")
     show.set_defaults(run=lambda *_: print(listing()))
 
+    trim = commands.add_parser("trim", help="remove views of former releases, and wheels that none of today's needs")
+    trim.set_defaults(run=lambda _, progress: build.trim(progress))
+
     warm = commands.add_parser("prewarm", help="write the list of what the first `import ROOT` reads of a release")
     warm.add_argument("release", metavar="NAME", help="a release")
     warm.set_defaults(run=lambda chosen, progress: print(f"{len(prewarm.record(chosen.release, progress))} files"))
@@ -41,9 +44,7 @@ def parser() -> argparse.ArgumentParser:
 def listing() -> str:
     """All releases with their keys, and which of them are built."""
     rows = [(name, release.key, state(release), release.title) for name, release in RELEASES.items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return command_line.table(rows)
 
 
 def state(release: Release) -> str:

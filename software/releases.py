@@ -7,7 +7,6 @@ A lock is written in the release's folder, under the Python of the sessions, by
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from engine import cache
-from engine.errors import EngineError
+from engine import cache, names
+from images.catalogue import LEFT_BY_PYTHON
 from images.context import PYTHON
 
 FOLDER = Path(__file__).parent
@@ -25,7 +24,7 @@ FILE = FOLDER / "releases.yaml"
 # What all views contain beside their packages.
 COMMON = FOLDER / "common"
 # To be raised when software.build makes something else of the same inputs.
-METHOD = 1
+METHOD = 2
 
 
 class _Entry(BaseModel):
@@ -56,7 +55,8 @@ class Release:
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits that stand for all that decides what its view contains."""
-        files = [self.lock, self.prewarm, *sorted(file for file in COMMON.rglob("*") if file.is_file())]
+        common = (file for file in COMMON.rglob("*") if file.is_file() and LEFT_BY_PYTHON not in file.parts)
+        files = [self.lock, self.prewarm, *sorted(common)]
         inputs = [METHOD, PYTHON, *((str(file.relative_to(FOLDER)), cache.digest(file)) for file in files)]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[: cache.KEY_LENGTH]
 
@@ -77,15 +77,7 @@ RELEASES = _read()
 
 def find(name: str) -> Release:
     """The release of this name. Raises EngineError with the nearest names."""
-    if name in RELEASES:
-        return RELEASES[name]
-    near = difflib.get_close_matches(name, RELEASES)
-    raise EngineError(
-        f"there is no release {name!r}",
-        where=str(FILE),
-        why=f"the nearest names are {', '.join(near)}" if near else "no name is like it",
-        cure="choose one of: python -m software list",
-    )
+    return names.find(name, RELEASES, kind="release", where=FILE, cure="python -m software list")
 
 
 def key(name: str) -> str:

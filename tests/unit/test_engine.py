@@ -20,7 +20,7 @@ import pytest
 from engine import __main__ as command_line
 from engine import cache, cargo, golang, host_packages, kinds, process, progress, recipes, tools, versions
 from engine.errors import BuildFailed, EngineError, ToolMissing
-from engine.kinds import CargoBuild, GoBuild, Recipe
+from engine.kinds import CargoBuild, CxxBuild, GoBuild, Recipe
 from engine.process import Runner
 from engine.recipes import RECIPES
 from engine.versions import VERSIONS
@@ -137,6 +137,11 @@ CARGO_BUILDS = [recipe for recipe in RECIPES.values() if isinstance(recipe, Carg
 
 def test_each_folder_of_rust_belongs_to_a_recipe() -> None:
     assert {folder.name for folder in cargo.PACKAGES.iterdir()} == {recipe.tool for recipe in CARGO_BUILDS}
+
+
+def test_each_folder_of_cpp_belongs_to_a_recipe() -> None:
+    tools_of_cpp = {recipe.tool for recipe in RECIPES.values() if isinstance(recipe, CxxBuild)}
+    assert {folder.name for folder in (kinds.HERE / "cpp").iterdir()} == tools_of_cpp
 
 
 @pytest.mark.parametrize("recipe", CARGO_BUILDS, ids=lambda recipe: recipe.tool)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import cache, golang, tools, venv
+from engine import cache, folders, golang, tools, venv
 from engine.errors import EngineError
 from engine.kinds import HERE
 from engine.progress import Progress
@@ -82,9 +82,18 @@ def test_an_empty_passphrase_is_one_that_the_user_has_set(wrapped: Wrapped) -> N
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in wrapped.sees(PULUMI_CONFIG_PASSPHRASE="")
 
 
-def test_the_state_follows_xdg(wrapped: Wrapped, tmp_path: Path) -> None:
-    seen = wrapped.sees(XDG_STATE_HOME=str(tmp_path / "state"))
-    assert seen["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/state/cygnet/pulumi"
+@pytest.mark.parametrize("said", ["/elsewhere", "relative", "", None])
+def test_the_state_is_where_all_of_cygnet_looks_for_it(
+    wrapped: Wrapped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    said = f"{tmp_path}{said}" if said == "/elsewhere" else said
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(wrapped.home))
+    variables = {} if said is None else {"XDG_STATE_HOME": said}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    seen = wrapped.sees(**variables)
+    assert seen["PULUMI_BACKEND_URL"] == f"file://{folders.state()}/pulumi"
 
 
 def test_a_passphrase_is_made_once_and_for_its_owner_only(wrapped: Wrapped) -> None:

@@ -1,0 +1,261 @@
+"""What the tests of xrdmount have: a real XRootD server that can fail, the client itself, and users who use it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine import tools
+from tests.live.waiting import until
+
+T = TypeVar("T")
+
+ADA, ADAM, BOB, CAROL, STRANGER = 100001, 100002, 100003, 100004, 100005
+USERS = {"ada": ADA, "adam": ADAM, "bob": BOB, "carol": CAROL}
+XROOTD = 1094  # the server refuses to run as root
+TIMEOUT_SECONDS = 3
+
+
+def home(name: str) -> str:
+    return f"/eos/user/{name[0]}/{name}"
+
+
+def as_user(uid: int, work: Callable[[], T]) -> T:
+    """Does `work` in a process of this user; gives its result, or raises what it raised."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            os.setgroups([])
+            os.setgid(100)
+            os.setuid(uid)
+            os.umask(0o022)
+            try:
+                answer: tuple[bool, Any] = (True, work())
+            except BaseException as error:
+                traceback.clear_frames(error.__traceback__)
+                answer = (False, error)
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(pickle.dumps(answer))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    good, result = pickle.loads(told)  # noqa: S301 - our own child wrote it
+    if not good:
+        raise result
+    return result  # type: ignore[no-any-return]
+
+
+def shell(uid: int, folder: Path, script: str) -> str:
+    """What a shell script of a user prints in this folder, which is his home."""
+    environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd="/", user=uid, group=100, extra_groups=[], check=False,
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class XRootD:
+    """Debian's XRootD server on a port of its own, with homes, keys and an access list."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="cygnet-xrd-"))
+        self.folder.chmod(0o755)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        for name in USERS:
+            self.at(home(name)).mkdir(parents=True)
+        self.at("/eos/data").mkdir()
+        (self.folder / "run").mkdir()
+        self.keytab = self.folder / "server.keytab"
+        self.make_key(self.keytab)
+        self.write_access()
+        (self.folder / "xrootd.cfg").write_text(f"""
+            all.export /eos nolock r/w mwfiles
+            oss.localroot {self.folder}/srv
+            xrd.port {self.port}
+            xrd.network nodnr
+            all.adminpath {self.folder}/run
+            all.pidpath {self.folder}/run
+            xrootd.seclib libXrdSec.so
+            sec.protocol sss -s {self.keytab} -c /nonexistent
+            sec.protbind * only sss
+            ofs.authorize 1
+            acc.authdb {self.folder}/authdb
+            xrootd.trace fs
+            xrootd.async off
+        """)
+        for file in self.folder.rglob("*"):
+            os.chown(file, XROOTD, XROOTD)
+        os.chown(self.folder, XROOTD, XROOTD)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def at(self, path: str) -> Path:
+        """Where a path of the server lies on its disk."""
+        return self.folder / f"srv{path}"
+
+    def make_key(self, file: Path) -> None:
+        """A key for any user; who runs xrdmount has a copy."""
+        argv = ["xrdsssadmin", "-k", "cygnet", "-u", "anybody", "-g", "anygroup", "add", str(file)]
+        subprocess.run(argv, input="y\n", text=True, check=True, capture_output=True)
+
+    def write_access(self) -> None:
+        letters = " ".join(f"/eos/user/{letter}/ -k" for letter in sorted({name[0] for name in USERS}))
+        lines = [f"u * {letters} /eos/user l /eos/data lr /eos lr"]
+        lines += [f"u {name} {home(name)}/ a" for name in USERS]
+        (self.folder / "authdb").write_text("\n".join(lines) + "\n")
+
+    def start(self) -> XRootD:
+        argv = ["xrootd", "-I", "v4", "-c", str(self.folder / "xrootd.cfg"), "-n", "test", "-l", str(self.log)]
+        self.process = subprocess.Popen(
+            argv, user=XROOTD, group=XROOTD, extra_groups=[], cwd=self.folder, umask=0o022,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        until(self._answers, "the server answers", seconds=60, every=0.05, through=OSError)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, self.told()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def told(self) -> str:
+        """All that it logged so far."""
+        return "".join(file.read_text(errors="replace") for file in self.folder.rglob("log") if file.is_file())
+
+    def die(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """It takes connections, and says nothing."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        self.die()
+        shutil.rmtree(self.folder)
+
+
+class Client:
+    """xrdmount, in a process of its own, as systemd would run it."""
+
+    def __init__(self, server: XRootD, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.log = folder / "xrdmount.log"
+        self.mountpoint = Path(tempfile.mkdtemp(prefix="cygnet-xrdmount-"))
+        self.mountpoint.chmod(0o755)
+        self.keytab = folder / "sss.keytab"
+        shutil.copy(server.keytab, self.keytab)
+        self.keytab.chmod(0o600)
+        self.users: dict[str, dict[str, Any]] = {
+            name: {"uid": uid, "home": home(name)} for name, uid in USERS.items()
+        } | {"machine": {"uid": 0}}
+        self.config: dict[str, Any] = {
+            "server": f"root://127.0.0.1:{server.port}", "export": "/eos", "keytab": str(self.keytab),
+            "users": str(folder / "users.json"), "timeout_seconds": TIMEOUT_SECONDS,
+        }  # fmt: skip
+        self.write_users()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.notified: list[str] = []
+
+    def write_users(self) -> None:
+        """As Ansible does: the new file takes the old one's place."""
+        new = self.folder / "users.new"
+        new.write_text(json.dumps(self.users))
+        new.rename(self.folder / "users.json")
+
+    def home(self, name: str) -> Path:
+        return self.mountpoint / home(name).removeprefix("/eos/")
+
+    def write_config(self) -> Path:
+        file = self.folder / "config.json"
+        file.write_text(json.dumps(self.config))
+        return file
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs it to its end."""
+        argv = [str(tools.path("xrdmount")), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+    def refusal(self) -> str:
+        """Why it does not mount. It has to end by itself, and leave nothing mounted."""
+        done = self.run(str(self.write_config()), str(self.mountpoint))
+        assert done.returncode == 1, done.stderr
+        assert self.mounts() == 0
+        return done.stderr
+
+    def start(self) -> Client:
+        """Mounts, and waits until it says that it did."""
+        place = self.folder / "notify"
+        place.unlink(missing_ok=True)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(place))
+        self.notify.setblocking(False)
+        argv = [str(tools.path("xrdmount")), str(self.write_config()), str(self.mountpoint)]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(argv, stderr=log, env=os.environ | {"NOTIFY_SOCKET": str(place)})
+        self.notified.clear()
+        ended = self.process.poll
+        until(lambda: "READY=1" in self.status() or ended() is not None, "it mounts", seconds=60, every=0.02)
+        assert ended() is None, self.log.read_text()
+        return self
+
+    def status(self) -> str:
+        """All that it told systemd so far."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.notified.append(self.notify.recv(4096).decode())
+        return "\n".join(self.notified)
+
+    def mounts(self) -> int:
+        """How many mounts there are at the mount point."""
+        return Path("/proc/self/mounts").read_text().split().count(str(self.mountpoint))
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it by a signal; gives its exit status."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def remove(self) -> None:
+        """Leaves nothing, whatever happened."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if hasattr(self, "notify"):
+            self.notify.close()
+        while self.mounts():
+            subprocess.run(["umount", "--lazy", self.mountpoint], check=True)
+        self.mountpoint.rmdir()
