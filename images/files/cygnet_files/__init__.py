@@ -1,0 +1,1 @@
+"""The web page of files: copyparty, the rule on links, and the preview of notebooks."""
