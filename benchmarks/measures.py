@@ -1,5 +1,6 @@
 """What can be measured of a live stack. Each function gives its numbers by name, with the unit in the name."""
 
+import json
 import statistics
 import tempfile
 import time
@@ -105,6 +106,61 @@ print(subprocess.run(shell, capture_output=True, text=True, check=True).stdout)
 """
 
 
+def files(stack: LiveStack, repetitions: int) -> Numbers:
+    """In a home 1 GiB written and read, and 10,000 files made and listed; and the same GiB on the server's own disk."""
+    name = _person(stack)
+    server = stack.host(stack.group("control_plane")[0])
+    took: dict[str, list[float]] = {}
+    with session(stack, name) as visitor:
+        kernel = visitor.kernel()
+        for _ in range(repetitions):
+            found = json.loads(kernel.run(f"import os\nfolder = os.environ['HOME']\n{_LARGE}{_SMALL}", seconds=600))
+            raw = f"folder = '/srv/eos'\n{_LARGE}print(json.dumps(took))"
+            disk = json.loads(server.check_output("python3 -c %s", raw))
+            for key, value in {**found, **{f"disk_{key}": value for key, value in disk.items()}}.items():
+                took.setdefault(key, []).append(value)
+    medians = {key: statistics.median(values) for key, values in took.items()}
+    return {
+        **{f"{key}_mb_per_second": round(2**30 / 1e6 / medians[key]) for key in medians if "small" not in key},
+        **{f"{key}_seconds": round(medians[key], 1) for key in medians if "small" in key},
+        **{f"{key}_to_disk": round(medians[f"disk_{key}"] / medians[key], 2) for key in ("write", "read")},
+    }
+
+
+# Read from the server's disk, or its memory: neither side's copy of the file is thrown away.
+_LARGE = """
+import json, os, time
+file, took, block = os.path.join(folder, ".benchmark"), {}, os.urandom(2**20)
+began = time.perf_counter()
+with open(file, "wb", buffering=0) as opened:
+    for _ in range(1024):
+        opened.write(block)
+    os.fsync(opened.fileno())
+took["write"] = time.perf_counter() - began
+began = time.perf_counter()
+with open(file, "rb", buffering=0) as opened:
+    while opened.read(2**20):
+        pass
+took["read"] = time.perf_counter() - began
+os.remove(file)
+"""
+_SMALL = """
+import shutil
+many = os.path.join(folder, ".benchmark-files")
+os.mkdir(many)
+began = time.perf_counter()
+for number in range(10_000):
+    with open(f"{many}/{number}", "w") as opened:
+        opened.write("small")
+took["small_files_create"] = time.perf_counter() - began
+began = time.perf_counter()
+assert sum(entry.stat().st_size for entry in os.scandir(many)) == 50_000
+took["small_files_list"] = time.perf_counter() - began
+shutil.rmtree(many)
+print(json.dumps(took))
+"""
+
+
 def second_up(stack: LiveStack, repetitions: int) -> Numbers:
     """A `pulumi up` that finds nothing to do."""
     took = []
@@ -116,7 +172,7 @@ def second_up(stack: LiveStack, repetitions: int) -> Numbers:
 
 
 MEASURES: Mapping[str, Callable[[LiveStack, int], Numbers]] = {
-    measure.__name__: measure for measure in (sign_in, ten_starts, import_root, memory, second_up)
+    measure.__name__: measure for measure in (sign_in, ten_starts, import_root, files, memory, second_up)
 }
 
 

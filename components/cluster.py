@@ -9,6 +9,7 @@ import pulumi_kubernetes as k8s
 from pydantic import Field, model_validator
 
 from components.base import PartConfig
+from components.kubernetes import machines_claim, machines_volume
 from components.machines import Machines
 from components.member import Member
 from components.playbook import Playbook
@@ -19,6 +20,8 @@ from components.secrets import Token
 _SYSTEM_IMAGES = (
     "pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "coredns",
 )  # fmt: skip
+
+_LINK_LOCAL = "169.254.0.0/16"  # clouds answer for a machine's credentials at 169.254.169.254
 
 
 class ClusterConfig(PartConfig):
@@ -43,13 +46,15 @@ class ClusterConfig(PartConfig):
 class Cluster(pulumi.ComponentResource):
     """Kubernetes, made by kubeadm. Stands on machines, which have a shared folder, and a registry.
 
-    Gives `kubeconfig` (secret), `address` and `node` (IPv4 and name of the first control plane machine), and
-    `inside(parent)`, the options of resources that live in it.
+    Gives `kubeconfig` (secret), `address` and `node` (IPv4 and name of the first control plane machine),
+    `inner_networks` (all that users' programs may not reach), and `inside(parent)`, the options of resources that live
+    in it.
     """
 
     kubeconfig: pulumi.Output[str]
     address: pulumi.Output[str]
     node: pulumi.Output[str]
+    inner_networks: pulumi.Output[list[str]]
     provider: k8s.Provider
 
     def __init__(
@@ -88,7 +93,8 @@ class Cluster(pulumi.ComponentResource):
         )
         self.address = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
         self.node = machines.hosts.apply(lambda hosts: str(hosts[0]["name"]))
-        self.machine_network = machines.network
+        inner = [str(config.pod_network), str(config.service_network), _LINK_LOCAL]
+        self.inner_networks = machines.network.apply(lambda network: [*inner, network])
         self.kubeconfig = pulumi.Output.secret(playbook.results.apply(lambda results: str(results["kubeconfig"])))
         self.provider = k8s.Provider(
             name,
@@ -117,6 +123,43 @@ class Cluster(pulumi.ComponentResource):
         labels = {"pod-security.kubernetes.io/enforce": level}
         made = k8s.core.v1.Namespace(name, metadata={"name": name, "labels": labels}, opts=self.inside(parent))
         return made.metadata.apply(lambda metadata: str(metadata.name))
+
+    def machines_folder(
+        self,
+        name: str,
+        folder: pulumi.Input[str],
+        access: str,
+        *,
+        namespace: pulumi.Input[str],
+        parent: pulumi.Resource,
+    ) -> pulumi.Output[str]:
+        """Lets pods of a namespace have a folder of their machine, which they may not mount themselves.
+
+        Args:
+            name: Of the claim, and of the volume, which no other namespace may have.
+            folder: On every machine that takes such pods.
+            access: "ReadOnlyMany" or "ReadWriteMany".
+            namespace: Of the pods.
+            parent: What it is a part of.
+
+        Returns:
+            The claim's name, for volumes of pods.
+        """
+        volume = k8s.core.v1.PersistentVolume(
+            name,
+            metadata={"name": name},
+            spec=pulumi.Output.all(folder, namespace).apply(
+                lambda known: machines_volume(known[0], access, namespace=known[1], claim=name)
+            ),
+            opts=self.inside(parent),
+        )
+        claim = k8s.core.v1.PersistentVolumeClaim(
+            name,
+            metadata={"name": name, "namespace": namespace},
+            spec=volume.metadata.apply(lambda given: machines_claim(str(given.name), access)),
+            opts=self.inside(parent),
+        )
+        return claim.metadata.apply(lambda given: str(given.name))
 
     def _member_options(self, machine: pulumi.Resource) -> pulumi.ResourceOptions:
         """A member goes before its machine does, unless the whole cluster goes: then nothing needs to be drained."""

@@ -19,9 +19,13 @@ from components.auth import AuthConfig
 from components.base import PartConfig
 from components.cluster import ClusterConfig
 from components.cvmfs import CvmfsConfig
+from components.eos import EosConfig, unknown_groups
 from components.errors import CygnetError
-from components.gateway import GatewayConfig
+from components.files import FilesConfig, has_page
+from components.gateway import PORTS_OF_THE_MACHINE, GatewayConfig
+from components.health import HealthConfig
 from components.hub import HubConfig
+from components.login import LoginConfig
 from components.machines import MachinesConfig
 from components.software import SoftwareConfig
 from components.sources import names, nspawn
@@ -52,7 +56,11 @@ class ServiceConfig(PartConfig):
     software: SoftwareConfig = Field(default_factory=SoftwareConfig)
     cvmfs: CvmfsConfig = Field(default_factory=CvmfsConfig)
     auth: AuthConfig = Field(default_factory=AuthConfig)
+    eos: EosConfig = Field(default_factory=EosConfig)
+    health: HealthConfig = Field(default_factory=HealthConfig)
     hub: HubConfig = Field(default_factory=HubConfig)
+    login: LoginConfig = Field(default_factory=LoginConfig)
+    files: FilesConfig = Field(default_factory=FilesConfig)
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)
 
     @model_validator(mode="after")
@@ -88,12 +96,49 @@ class ServiceConfig(PartConfig):
         return self
 
     @model_validator(mode="after")
+    def _who_logs_in_has_a_home_there(self) -> "ServiceConfig":
+        if self.login.enabled and self.eos.client == "none":
+            raise ValueError("login.enabled needs homes on EOS; give eos.client, or remove login")
+        return self
+
+    @model_validator(mode="after")
+    def _files_have_something_to_show(self) -> "ServiceConfig":
+        if "enabled" in self.files.model_fields_set and self.files.enabled and not has_page(self.files, self.eos):
+            raise ValueError(
+                "files.enabled is true, and the page of files is of the stack's own /eos, which this one has not; "
+                "remove files.enabled, or set eos.client: xrdmount without eos.server"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ports_of_the_service_differ(self) -> "ServiceConfig":
+        taken = {
+            **PORTS_OF_THE_MACHINE,
+            self.gateway.https_port: "gateway.https_port",
+            self.gateway.http_port: "gateway.http_port",
+        }
+        wanted = {"files.https_port": self.files.https_port} if has_page(self.files, self.eos) else {}
+        wanted |= {"login.port": self.login.port} if self.login.enabled else {}
+        for key, port in wanted.items():
+            if owner := taken.get(port):
+                raise ValueError(f"{key} {port} is the port of {owner}; take another")
+            taken[port] = key
+        return self
+
+    @model_validator(mode="after")
     def _repositories_have_names_of_their_own(self) -> "ServiceConfig":
         if self.software.releases and self.software.repository in self.cvmfs.repositories:
             raise ValueError(
                 f"cvmfs.repositories has {self.software.repository}, which is the stack's own repository; give that "
                 "another name in software.repository, or set software.releases: []"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _data_is_for_groups_that_are_there(self) -> "ServiceConfig":
+        if unknown := unknown_groups(self.eos, self.auth.groups):
+            found = "; ".join(f"{data}: {', '.join(groups)}" for data, groups in unknown.items())
+            raise ValueError(f"eos.data names groups that auth.groups does not have ({found}); add them there")
         return self
 
 

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import pulumi
 import pulumi_kubernetes as k8s
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from components.auth import Auth
+from components.auth import Auth, user_id
 from components.base import PartConfig
 from components.cluster import Cluster
 from components.cvmfs import Cvmfs
+from components.eos import Eos
 from components.kubernetes import SCRATCH, container, digest, pod_template
 from components.policies import (
     HUB_NAMESPACE,
@@ -21,6 +23,7 @@ from components.policies import (
     PROXY_POLICY,
     PROXY_PORT,
     SESSIONS_NAMESPACE,
+    SIGN_IN_PORT,
     hub_policy,
     labels,
     session_policy,
@@ -33,10 +36,8 @@ from components.storage import Storage
 _SETTINGS = "/etc/cygnet"
 _SECRETS = "/etc/cygnet/secrets"
 _DATABASE = "/srv/jupyterhub"
-_CVMFS = "cvmfs"
 
-# Everything that is not the internet: nothing of it may be reached from a session.
-_LINK_LOCAL = "169.254.0.0/16"  # clouds answer for a machine's credentials at 169.254.169.254
+HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
 
 
 class HubConfig(PartConfig):
@@ -49,13 +50,23 @@ class HubConfig(PartConfig):
     memory_gib_guaranteed: Annotated[float, Field(gt=0, le=4096, description="GiB of memory kept for each session")] = (
         0.5
     )
-    home_gib: Annotated[int, Field(ge=1, le=65536, description="GiB asked for a home; shared storage has no quota")] = 5
     idle_hours: Annotated[
         float, Field(ge=0, le=720, description="Hours without activity after which a session ends; 0: never")
     ] = 4
     active_session_limit: Annotated[
         int, Field(ge=0, le=100_000, description="Sessions at the same time; 0: as many as fit")
     ] = 0
+    link_hosts: Annotated[
+        tuple[HostName, ...],
+        Field(description="Hosts from which links may bring git repositories into a home, by HTTPS; empty: from any"),
+    ] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _homes_are_eos(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "home_gib" in given:
+            raise ValueError("home_gib is cygnet:eos.home_gib now; move it there")
+        return given
 
     @model_validator(mode="after")
     def _guaranteed_within_limits(self) -> "HubConfig":
@@ -73,7 +84,7 @@ class Hub(pulumi.ComponentResource):
     """JupyterHub with its proxy, and the namespace of sessions. Stands on all that a session has, and on auth.
 
     Gives `proxy_address` ("name:port" inside the cluster, where a gateway sends users), `namespace` and
-    `sessions_namespace`.
+    `sessions_namespace`. A service of it signs people in to a page of files, where there is one (`with_files`).
     """
 
     proxy_address: pulumi.Output[str]
@@ -91,6 +102,8 @@ class Hub(pulumi.ComponentResource):
         software: Software,
         cvmfs: Cvmfs,
         auth: Auth,
+        eos: Eos,
+        with_files: bool,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Hub", name, None, opts)
@@ -101,7 +114,10 @@ class Hub(pulumi.ComponentResource):
         self._policies()
         self._permissions()
         self._present_images(registry)
-        claim = self._cvmfs(cvmfs)
+        for_sessions = partial(cluster.machines_folder, namespace=self.sessions_namespace, parent=self)
+        claims = {"cvmfs": for_sessions("cvmfs", cvmfs.folder, "ReadOnlyMany")}
+        if eos.folder is not None:
+            claims["eos"] = for_sessions("eos", eos.folder, "ReadWriteMany")
         secret = self._secret(auth)
         proxy = self._proxy(registry.image("proxy"))
         self._database(storage)
@@ -109,8 +125,16 @@ class Hub(pulumi.ComponentResource):
             image=registry.image("session"),
             storage_class=storage.storage_class,
             releases=software.releases,
-            cvmfs_claim=claim,
-        ).apply(lambda given: hub_settings(config, **given, trusted_networks=[str(cluster.config.pod_network)]))
+            claims=claims,
+        ).apply(
+            lambda given: hub_settings(
+                config,
+                **given,
+                home_gib=eos.home_gib,
+                trusted_networks=[str(cluster.config.pod_network)],
+                with_files=with_files,
+            )
+        )
         self._hub(registry.image("hub"), settings.apply(yaml.safe_dump), secret)
         self.proxy_address = proxy.metadata.apply(lambda given: f"{given.name}.{given.namespace}.svc:{PROXY_PORT}")
         self.register_outputs({"proxy_address": self.proxy_address})
@@ -122,16 +146,16 @@ class Hub(pulumi.ComponentResource):
         api_server = self._cluster.address.apply(lambda address: f"{address}/32")
         for name, spec in {"hub": hub_policy(api_server), "proxy": PROXY_POLICY}.items():
             k8s.networking.v1.NetworkPolicy(name, metadata=self._metadata(name), spec=spec, opts=self._inside)
-        inside = [str(self._cluster.config.pod_network), str(self._cluster.config.service_network), _LINK_LOCAL]
         k8s.networking.v1.NetworkPolicy(
             "sessions",
             metadata={"name": "sessions", "namespace": self.sessions_namespace},
-            spec=self._cluster.machine_network.apply(lambda network: session_policy([*inside, network])),
+            spec=self._cluster.inner_networks.apply(session_policy),
             opts=self._inside,
         )
 
     def _permissions(self) -> None:
-        """The hub makes and removes sessions and homes, in the namespace of sessions and nowhere else."""
+        """The hub makes and removes sessions and homes, in the namespace of sessions and sees nodes."""
+        account = {"kind": "ServiceAccount", "name": "hub", "namespace": self.namespace}
         k8s.core.v1.ServiceAccount("hub", metadata=self._metadata("hub"), opts=self._inside)
         there = {"name": "hub", "namespace": self.sessions_namespace}
         k8s.rbac.v1.Role("hub", metadata=there, rules=HUB_RULES, opts=self._inside)
@@ -139,7 +163,16 @@ class Hub(pulumi.ComponentResource):
             "hub",
             metadata=there,
             role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"},
-            subjects=[{"kind": "ServiceAccount", "name": "hub", "namespace": self.namespace}],
+            subjects=[account],
+            opts=self._inside,
+        )
+        # It tells users why no machine takes their session.
+        k8s.rbac.v1.ClusterRole("hub", metadata={"name": "cygnet-hub"}, rules=NODE_RULES, opts=self._inside)
+        k8s.rbac.v1.ClusterRoleBinding(
+            "hub",
+            metadata={"name": "cygnet-hub"},
+            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cygnet-hub"},
+            subjects=[account],
             opts=self._inside,
         )
 
@@ -187,19 +220,6 @@ class Hub(pulumi.ComponentResource):
             opts=self._inside,
         )
 
-    def _cvmfs(self, cvmfs: Cvmfs) -> pulumi.Output[str]:
-        """Lets sessions have the machines' /cvmfs, which they may not mount themselves; gives the claim's name."""
-        volume = k8s.core.v1.PersistentVolume(
-            "cvmfs", metadata={"name": _CVMFS}, spec=cvmfs.folder.apply(cvmfs_volume), opts=self._inside
-        )
-        claim = k8s.core.v1.PersistentVolumeClaim(
-            "cvmfs",
-            metadata={"name": _CVMFS, "namespace": self.sessions_namespace},
-            spec=volume.metadata.apply(lambda given: cvmfs_claim(str(given.name))),
-            opts=self._inside,
-        )
-        return claim.metadata.apply(lambda given: str(given.name))
-
     def _database(self, storage: Storage) -> None:
         k8s.core.v1.PersistentVolumeClaim(
             "hub",
@@ -224,18 +244,21 @@ class Hub(pulumi.ComponentResource):
         k8s.core.v1.Service(
             "hub",
             metadata=self._metadata("hub"),
-            spec={"selector": labels("hub"), "ports": [{"port": HUB_PORT}]},
+            spec={
+                "selector": labels("hub"),
+                "ports": [{"name": "api", "port": HUB_PORT}, {"name": "sign-in", "port": SIGN_IN_PORT}],
+            },
             opts=self._inside,
         )
 
 
 def accounts_file(hashes: Mapping[str, str], admins: list[str]) -> dict[str, dict[str, Any]]:
-    """What the hub's authenticator reads: for each name its password's Argon2 hash, and whether it is an admin's.
+    """What the hub's authenticator reads: by name a password's Argon2 hash, whether it is an admin's, and the user id.
 
     >>> accounts_file({"ada": "$argon2id$..."}, ["ada"])
-    {'ada': {'hash': '$argon2id$...', 'admin': True}}
+    {'ada': {'hash': '$argon2id$...', 'admin': True, 'uid': 1039090445}}
     """
-    return {name: {"hash": hashed, "admin": name in admins} for name, hashed in hashes.items()}
+    return {name: {"hash": hashed, "admin": name in admins, "uid": user_id(name)} for name, hashed in hashes.items()}
 
 
 def hub_settings(
@@ -244,18 +267,22 @@ def hub_settings(
     image: str,
     storage_class: str,
     releases: Sequence[Mapping[str, str]],
-    cvmfs_claim: str,
+    claims: Mapping[str, str],
+    home_gib: int,
     trusted_networks: Sequence[str],
+    with_files: bool,
 ) -> dict[str, Any]:
     """The hub's settings file (`images/hub/cygnet_hub/settings.py` tells what each means).
 
     Args:
         config: What the stack says.
         image: Of sessions.
-        storage_class: Of homes.
+        storage_class: Of homes that are volumes.
         releases: The software that a session may have, as `Software.releases` gives it.
-        cvmfs_claim: Of the volume that sessions have at /cvmfs.
+        claims: Of the volumes that sessions have at /cvmfs and, where homes are there, at /eos; by these names.
+        home_gib: What a home is, where it is a volume.
         trusted_networks: Where gateway and proxy are, whose word on a client's address is taken.
+        with_files: Whether there is a page of files.
     """
     return {
         "title": config.title,
@@ -264,36 +291,16 @@ def hub_settings(
         "trusted_networks": list(trusted_networks),
         "idle_hours": config.idle_hours,
         "active_session_limit": config.active_session_limit,
+        **({"files_port": SIGN_IN_PORT} if with_files else {}),
         "sessions": {
             "namespace": SESSIONS_NAMESPACE,
             "image": image,
             "size": config.model_dump(include={"cores", "cores_guaranteed", "memory_gib", "memory_gib_guaranteed"}),
-            "home": {"storage_class": storage_class, "size_gib": config.home_gib},
+            **({} if "eos" in claims else {"home": {"storage_class": storage_class, "size_gib": home_gib}}),
             "releases": [dict(release) for release in releases],
-            "cvmfs_claim": cvmfs_claim,
+            **{f"{name}_claim": claim for name, claim in claims.items()},
+            "link_hosts": list(config.link_hosts),
         },
-    }
-
-
-def cvmfs_volume(folder: str) -> dict[str, Any]:
-    """A folder that every machine has, as a volume for the one claim of it in the namespace of sessions."""
-    return {
-        "storageClassName": "",
-        "accessModes": ["ReadOnlyMany"],
-        "capacity": {"storage": "1Gi"},  # Kubernetes wants a number, and looks at it no further
-        "hostPath": {"path": folder, "type": "Directory"},
-        "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"namespace": SESSIONS_NAMESPACE, "name": _CVMFS},
-    }
-
-
-def cvmfs_claim(volume: str) -> dict[str, Any]:
-    """The claim of that volume. Sessions may have a claim, and may not have a folder of their machine."""
-    return {
-        "storageClassName": "",
-        "volumeName": volume,
-        "accessModes": ["ReadOnlyMany"],
-        "resources": {"requests": {"storage": "1Gi"}},
     }
 
 
@@ -302,7 +309,7 @@ def hub_spec(image: str, started_with: str) -> dict[str, Any]:
     hub = container(
         "hub",
         image,
-        ports={"api": HUB_PORT},
+        ports={"api": HUB_PORT, "sign-in": SIGN_IN_PORT},
         mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _DATABASE, "scratch": SCRATCH},
         requests={"cpu": "50m", "memory": "200Mi"},
         limits={"memory": "1Gi"},
@@ -375,3 +382,6 @@ HUB_RULES: list[dict[str, Any]] = [
     {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
 ]
 """What the hub may do in the namespace of sessions. It may not delete a home."""
+
+NODE_RULES: list[dict[str, Any]] = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+"""What the hub may see of machines."""

@@ -19,6 +19,9 @@ _POD_SECURITY = {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
 SCRATCH = "/tmp"  # noqa: S108 - the container's own, on an empty volume
 """Where a container whose root is read-only may write."""
 
+UNWELL_TAINT = "cygnet.io/unwell"
+"""Of a machine that takes no sessions, because what they need there does not answer; its value names the parts."""
+
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
 DNS_EGRESS: dict[str, Any] = {
@@ -81,10 +84,8 @@ def pod_template(
     on_control_plane: bool = False,
 ) -> dict[str, Any]:
     """A pod of unprivileged containers; it knows the API server only with a `service_account`."""
-    placement = {
-        "nodeSelector": {CONTROL_PLANE_LABEL: ""},
-        "tolerations": [{"key": CONTROL_PLANE_LABEL, "operator": "Exists", "effect": "NoSchedule"}],
-    }
+    # The service's own pods need none of what a machine may be unwell of.
+    tolerated = [UNWELL_TAINT, *([CONTROL_PLANE_LABEL] if on_control_plane else [])]
     return {
         "metadata": {"labels": dict(labels), "annotations": dict(annotations or {})},
         "spec": {
@@ -94,8 +95,38 @@ def pod_template(
             "securityContext": dict(_POD_SECURITY),
             "containers": [dict(one) for one in containers],
             "volumes": [{"name": name, **volume} for name, volume in (volumes or {}).items()],
-            **(placement if on_control_plane else {}),
+            "tolerations": [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in tolerated],
+            **({"nodeSelector": {CONTROL_PLANE_LABEL: ""}} if on_control_plane else {}),
         },
+    }
+
+
+def machines_volume(folder: str, access: str, *, namespace: str, claim: str) -> dict[str, Any]:
+    """A folder that every machine has, as a volume for the one claim of that name.
+
+    Args:
+        folder: Where it is on machines.
+        access: Kubernetes' mode, such as ReadOnlyMany.
+        namespace: Of the claim.
+        claim: Its name.
+    """
+    return {
+        "storageClassName": "",
+        "accessModes": [access],
+        "capacity": {"storage": "1Gi"},  # Kubernetes wants a number, and looks at it no further
+        "hostPath": {"path": folder, "type": "Directory"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"namespace": namespace, "name": claim},
+    }
+
+
+def machines_claim(volume: str, access: str) -> dict[str, Any]:
+    """The claim of such a volume. A pod without privileges may have a claim, and no folder of its machine."""
+    return {
+        "storageClassName": "",
+        "volumeName": volume,
+        "accessModes": [access],
+        "resources": {"requests": {"storage": "1Gi"}},
     }
 
 

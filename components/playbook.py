@@ -20,7 +20,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 from components.errors import CygnetError
 from engine import recipes, tools, versions
 
-MACHINE_TOOLS = ("kubernetes", "containerd", "crictl", "cni-plugins", "swfs")
+MACHINE_TOOLS = ("kubernetes", "containerd", "crictl", "cni-plugins", "swfs", "xrdmount")
 """The tools of `engine/` that roles bring to machines."""
 
 PLAYBOOKS = Path(__file__).resolve().parent.parent / "playbooks"

@@ -28,13 +28,14 @@ from engine import cache
 _PREFIX = "cygnet-playbook-"
 _SHOWN_CHARACTERS = 3000
 _FIRST_CHARACTERS = 600
-_ON_ONE_MACHINE = ("registry", "software", "squid")
+_ON_ONE_MACHINE = ("registry", "software", "squid", "xrootd", "files")
 
 
 def inventory(hosts: Iterable[Mapping[str, Any]], key_file: str) -> dict[str, Any]:
     """Ansible's inventory of the hosts: one group per kind of machine, all of them in `machines`.
 
-    The first control plane is also in the groups of what is on one machine: `registry`, `software` and `squid`.
+    The first control plane is also in the groups of what is on one machine: `registry`, `software`, `squid`, `xrootd`
+    and `files`.
 
     >>> hosts = [{"name": "worker-1", "group": "worker", "address": "10.0.0.2", "user": "root", "port": 22}]
     >>> inventory(hosts, "/run/key")["all"]["children"]["worker"]

@@ -11,6 +11,7 @@ SESSIONS_NAMESPACE = "sessions"
 PROXY_PORT = 8000
 PROXY_API_PORT = 8001
 HUB_PORT = 8081
+SIGN_IN_PORT = 8082
 SESSION_PORT = 8888
 
 
@@ -28,56 +29,65 @@ def session_policy(not_outside: list[str]) -> dict[str, Any]:
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [_in_hub("proxy"), _in_hub("hub")], "ports": [_tcp(SESSION_PORT)]}],
+        "ingress": [{"from": [in_hub("proxy"), in_hub("hub")], "ports": [tcp(SESSION_PORT)]}],
         "egress": [
             DNS_EGRESS,
-            {"to": [_in_hub("hub")], "ports": [_tcp(HUB_PORT)]},
+            {"to": [in_hub("hub")], "ports": [tcp(HUB_PORT)]},
             {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": sorted(not_outside)}}]},
         ],
     }
 
 
 def hub_policy(api_server: pulumi.Input[str]) -> dict[str, Any]:
-    """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and the API server."""
+    """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and the API server.
+
+    One of its services answers the gateway, which asks who wants to see files.
+    """
     return {
         "podSelector": {"matchLabels": labels("hub")},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [_in_hub("proxy"), _in_hub("hub"), _SESSIONS], "ports": [_tcp(HUB_PORT)]}],
+        "ingress": [
+            {"from": [in_hub("proxy"), in_hub("hub"), _SESSIONS], "ports": [tcp(HUB_PORT)]},
+            {"from": [in_namespace("gateway")], "ports": [tcp(SIGN_IN_PORT)]},
+        ],
         "egress": [
             DNS_EGRESS,
-            {"to": [{"ipBlock": {"cidr": api_server}}], "ports": [_tcp(6443)]},
-            {"to": [_in_hub("hub")], "ports": [_tcp(HUB_PORT)]},
-            {"to": [_in_hub("proxy")], "ports": [_tcp(PROXY_API_PORT), _tcp(PROXY_PORT)]},
-            {"to": [_SESSIONS], "ports": [_tcp(SESSION_PORT)]},
+            {"to": [{"ipBlock": {"cidr": api_server}}], "ports": [tcp(6443)]},
+            {"to": [in_hub("hub")], "ports": [tcp(HUB_PORT)]},
+            {"to": [in_hub("proxy")], "ports": [tcp(PROXY_API_PORT), tcp(PROXY_PORT)]},
+            {"to": [_SESSIONS], "ports": [tcp(SESSION_PORT)]},
         ],
     }
 
 
-def _tcp(port: int) -> dict[str, Any]:
+def tcp(port: int) -> dict[str, Any]:
+    """A port, as a network policy names it."""
     return {"protocol": "TCP", "port": port}
 
 
-def _in_namespace(name: str) -> dict[str, Any]:
+def in_namespace(name: str) -> dict[str, Any]:
+    """All pods of a namespace, likewise."""
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
-def _in_hub(name: str) -> dict[str, Any]:
-    return {**_in_namespace(HUB_NAMESPACE), "podSelector": {"matchLabels": labels(name)}}
+def in_hub(name: str) -> dict[str, Any]:
+    """The pods of this name beside the hub, likewise."""
+    return {**in_namespace(HUB_NAMESPACE), "podSelector": {"matchLabels": labels(name)}}
 
 
-_SESSIONS = _in_namespace(SESSIONS_NAMESPACE)
+_SESSIONS = in_namespace(SESSIONS_NAMESPACE)
 
 PROXY_POLICY: dict[str, Any] = {
     "podSelector": {"matchLabels": labels("proxy")},
     "policyTypes": ["Ingress", "Egress"],
     "ingress": [
-        {"from": [_in_namespace("gateway")], "ports": [_tcp(PROXY_PORT)]},
-        {"from": [_in_hub("hub")], "ports": [_tcp(PROXY_API_PORT), _tcp(PROXY_PORT)]},
+        {"from": [in_namespace("gateway")], "ports": [tcp(PROXY_PORT)]},
+        {"from": [in_hub("hub")], "ports": [tcp(PROXY_API_PORT), tcp(PROXY_PORT)]},
     ],
     "egress": [
         DNS_EGRESS,
-        {"to": [_in_hub("hub")], "ports": [_tcp(HUB_PORT)]},
-        {"to": [_SESSIONS], "ports": [_tcp(SESSION_PORT)]},
+        {"to": [in_hub("hub")], "ports": [tcp(HUB_PORT)]},
+        {"to": [_SESSIONS], "ports": [tcp(SESSION_PORT)]},
     ],
 }
 """The proxy answers the gateway and obeys the hub; it reaches the hub and sessions."""

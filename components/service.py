@@ -6,8 +6,12 @@ from components.auth import Auth
 from components.cluster import Cluster
 from components.config import ServiceConfig
 from components.cvmfs import Cvmfs
+from components.eos import Eos
+from components.files import Files, has_page
 from components.gateway import Gateway
+from components.health import Health
 from components.hub import Hub
+from components.login import Login
 from components.machines import Machines
 from components.registry import Registry
 from components.secrets import Authority
@@ -39,6 +43,16 @@ class Service(pulumi.ComponentResource):
         self.software = Software("software", config.software, machines=self.machines, opts=inside)
         self.cvmfs = Cvmfs("cvmfs", config.cvmfs, machines=self.machines, software=self.software, opts=inside)
         self.auth = Auth("auth", config.auth, opts=inside)
+        self.eos = Eos("eos", config.eos, machines=self.machines, auth=self.auth, opts=inside)
+        self.health = Health(
+            "health",
+            config.health,
+            machines=self.machines,
+            cluster=self.cluster,
+            cvmfs=self.cvmfs,
+            eos=self.eos,
+            opts=inside,
+        )
         self.hub = Hub(
             "hub",
             config.hub,
@@ -48,8 +62,22 @@ class Service(pulumi.ComponentResource):
             software=self.software,
             cvmfs=self.cvmfs,
             auth=self.auth,
+            eos=self.eos,
+            with_files=has_page(config.files, config.eos),
             opts=inside,
         )
+        self.login = Login(
+            "login",
+            config.login,
+            cluster=self.cluster,
+            registry=self.registry,
+            software=self.software,
+            cvmfs=self.cvmfs,
+            eos=self.eos,
+            auth=self.auth,
+            opts=inside,
+        )
+        self.files = self._files(config, inside)
         self.gateway = Gateway(
             "gateway",
             config.gateway,
@@ -57,9 +85,28 @@ class Service(pulumi.ComponentResource):
             registry=self.registry,
             hub=self.hub,
             authority=self.authority,
+            sites=[self.files.site] if self.files else [],
             opts=inside,
         )
         self.register_outputs(self.outputs())
+
+    def _files(self, config: ServiceConfig, inside: pulumi.ResourceOptions) -> Files | None:
+        """The page of files, where there is something that it could show."""
+        if not has_page(config.files, config.eos):
+            return None
+        return Files(
+            "files",
+            config.files,
+            cluster=self.cluster,
+            machines=self.machines,
+            registry=self.registry,
+            storage=self.storage,
+            eos=self.eos,
+            data=config.eos.data,
+            auth=self.auth,
+            service_port=config.gateway.https_port,
+            opts=inside,
+        )
 
     def outputs(self) -> dict[str, pulumi.Input[object]]:
         """What the stack tells: addresses, how to get in, and where each part is."""
@@ -78,7 +125,11 @@ class Service(pulumi.ComponentResource):
                 "software": self.software.told,
                 "cvmfs": {"client": self.cvmfs.client, "repositories": self.cvmfs.repositories},
                 "auth": {"kind": self.auth.kind, "admins": self.auth.admins},
+                "eos": self.eos.told,
+                "health": {"mounts": self.health.mounts},
                 "hub": {"namespace": self.hub.namespace, "sessions_namespace": self.hub.sessions_namespace},
+                "login": self.login.told,
+                "files": {"url": self.gateway.site_urls["files"], **self.files.told} if self.files else {},
                 "gateway": {"url": self.gateway.url},
             },
         }

@@ -2,7 +2,6 @@
 
 import base64
 import datetime as dt
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +16,9 @@ from components.display import Display
 from components.machines import Machines
 from components.playbook import Playbook
 from components.secrets import RepositoryKeys
+from engine import folders
 from engine.progress import Progress
-from software import build, publisher, sealed
+from software import build, collect, publisher, sealed
 from software.keys import Keys
 
 PORT = 8000
@@ -158,7 +158,7 @@ class Software(pulumi.ComponentResource):
 
 
 def releases(config: SoftwareConfig) -> list[dict[str, str]]:
-    """The releases that users may choose from, each with the folder that it is below /cvmfs."""
+    """The releases that users may choose from, each with the link below /cvmfs that leads to its newest view."""
     return [
         {
             "name": name,
@@ -181,9 +181,7 @@ def is_current(store: Path, manifest: bytes, whitelist_days: int, now: dt.dateti
 
 def _store(props: dict[str, Any]) -> Path:
     """Not in the cache, which anybody may empty: machines refuse to go back to a repository's first revisions."""
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    state = state if state.is_absolute() else Path.home() / ".local" / "state"
-    return state / "cygnet" / "software" / str(props["stack"]) / str(props["repository"])
+    return folders.state() / "software" / str(props["stack"]) / str(props["repository"])
 
 
 def _remember(store: Path, manifest: bytes) -> None:
@@ -198,9 +196,12 @@ def _publish(props: dict[str, Any]) -> dict[str, Any]:
     progress = Progress(Display())
     store = _store(props)
     keys = Keys(master=props["master_key"], repository=props["key"], certificate=props["certificate"])
-    trees = {release: build.ensure(release, progress) for release in props["releases"]}
+    views = {release: build.ensure(release, progress) for release in props["releases"]}
+    trees, links = {view.name: view for view in views.values()}, {release: view.name for release, view in views.items()}
     days = int(props["whitelist_days"])
-    published = publisher.publish(trees, store, props["repository"], keys, progress, days=days)
+    published = publisher.publish(trees, store, props["repository"], keys, progress, links=links, days=days)
+    # Clients that have not heard of the newest revision read on in the one before it.
+    collect.keep_newest(store, keys, publisher.FORMER + 1)
     dates = sealed.whitelist_dates(store)
     if dates is None:
         raise AssertionError("what is published has a whitelist")

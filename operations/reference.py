@@ -99,8 +99,11 @@ def _value(node: dict[str, Any]) -> str:
         return "text, *secret*"
     if "enum" in node or "const" in node:
         return " or ".join(f"`{one}`" for one in node.get("enum", [node.get("const")]))
+    if "anyOf" in node:
+        return " or ".join(_value(one) for one in node["anyOf"] if one.get("type") != "null")
     if node["type"] == "object":
-        return "names, each with the keys below"
+        each = _of_each_name(node)
+        return f"names, each with a {_value(each)}" if "type" in each else "names, each with the keys below"
     if node["type"] == "array":
         return f"list of: {_value(node['items'])}" if "type" in node["items"] else "list"
     kind = _FORMATS.get(node.get("format", "")) or _TYPES[node["type"]]

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from components.config import PROJECT
+from engine import folders
 from operations import orphans
 from operations.stack import Stack
 
@@ -71,6 +72,5 @@ def started(pid: int) -> float | None:
 
 def backend_folder() -> Path:
     """Where the file backend is; a folder that does not exist for any other backend."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    url = urlparse(os.environ.get("PULUMI_BACKEND_URL", f"file://{state}/cygnet/pulumi"))
+    url = urlparse(os.environ.get("PULUMI_BACKEND_URL", f"file://{folders.state()}/pulumi"))
     return Path(url.path) if url.scheme == "file" else Path("/nonexistent")

@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from engine import cache
@@ -22,7 +23,9 @@ from software import view
 from software.container import container
 from software.releases import RELEASES, Release, find, key
 
-__all__ = ["RELEASES", "ensure", "ensure_all", "key", "megabytes"]
+__all__ = ["RELEASES", "ensure", "ensure_all", "key", "megabytes", "trim"]
+
+WHEELS = "wheels"
 
 
 def ensure(name: str, progress: Progress | None = None) -> Path:
@@ -37,6 +40,21 @@ def ensure_all(names: Iterable[str], progress: Progress) -> list[Row]:
     """Several views (all when none is named), with a line for the summary each. Raises EngineError."""
     wanted = {find(name).name for name in names} or set(RELEASES)
     return [_row(release, progress) for name, release in RELEASES.items() if name in wanted]
+
+
+def trim(progress: Progress) -> None:
+    """Removes views that today's files would not make, and wheels that no release names. Raises EngineError."""
+    progress.begin("trim")
+    folder = cache.root() / "software"
+    with _lock("nothing, it removes", progress):
+        kept = {folder / WHEELS, *(release.view for release in RELEASES.values())}
+        views = [view for view in folder.glob("[!.]*") if view.is_dir() and view not in kept]
+        locks = "".join(release.lock.read_text(encoding="utf-8") for release in RELEASES.values())
+        named = set(re.findall(r"--hash=sha256:(\w+)", locks))
+        wheels = [wheel for wheel in (folder / WHEELS).glob("*") if cache.digest(wheel) not in named]
+        for superfluous in sorted(views + wheels):
+            progress.say(f"removing {superfluous}")
+            shutil.rmtree(superfluous) if superfluous.is_dir() else superfluous.unlink()
 
 
 def megabytes(release: Release) -> float:
@@ -54,7 +72,7 @@ def _row(release: Release, progress: Progress) -> Row:
 def _build(release: Release, progress: Progress) -> None:
     progress.begin(release.name)
     started = time.monotonic()
-    with cache.lock("software", release.name, lambda other: progress.at(f"waiting for another run, at {other}")):
+    with _lock(release.name, progress):
         if release.view.is_dir():
             return
         run = Runner(release.name, cache.root() / "logs" / f"software-{release.name}.log", progress)
@@ -77,7 +95,7 @@ def _install(lock: Path, target: Path, run: Runner) -> None:
     """What the lock names, for the Python of the sessions and not for the one that runs this."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     chosen = [*wheels_for_images(), "--progress-bar=off", f"--requirement={lock}"]
-    wheels = cache.root() / "software" / "wheels"
+    wheels = cache.root() / "software" / WHEELS
     run.run("wheels", [*pip, "download", *chosen, f"--dest={wheels}"])
     local = ["--no-index", f"--find-links={wheels}", "--no-compile", "--no-warn-script-location"]
     # Else it asks about the Python that runs it; the lock was written under the right one.
@@ -92,12 +110,16 @@ def _compile(tree: Path, run: Runner, progress: Progress) -> None:
     """
     for folder in tree.rglob("__pycache__"):
         shutil.rmtree(folder)
-    packages = f"/view/{view.SITE_PACKAGES}"
+    packages = [f"/view/{folder}" for folder in (view.SITE_PACKAGES, view.STARTUP)]
     # Without a seed, sets are written in another order each time.
     argv = ["env", "PYTHONHASHSEED=0", "python3", "-m", "compileall", "-q", "-j0"]
-    argv += ["--invalidation-mode=unchecked-hash", packages]
+    argv += ["--invalidation-mode=unchecked-hash", *packages]
     with container("base", {tree: "/view"}, run, progress) as inside:
         inside("compile", argv)
+
+
+def _lock(piece: str, progress: Progress) -> AbstractContextManager[None]:
+    return cache.lock("software", piece, lambda other: progress.at(f"waiting for another run, at {other}"))
 
 
 @contextmanager

@@ -48,6 +48,11 @@ _INSERT = """
 INSERT INTO catalog VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), 0, 0, NULL, ?)
 """
 
+_ROOT_ENTRY = """
+SELECT md5path_1, md5path_2, parent_1, parent_2, hardlinks, hash, size, mode, mtime, flags, CAST(name AS BLOB),
+    CAST(symlink AS BLOB), mtimens FROM catalog WHERE (md5path_1, md5path_2) = (?, ?)
+"""
+
 
 def root_catalog(root: Node, objects: Objects, *, revision: int, published: int) -> bytes:
     """The root catalog of a revision; those below are written.
@@ -75,7 +80,9 @@ class _Catalog:
         waiting = [root]
         while waiting:
             for node in waiting.pop().children:
-                if node.nested:
+                if node.catalog:
+                    self._add_former(node, objects.get(node.catalog, Kind.CATALOG))
+                elif node.nested:
                     self._add_nested(node, _Catalog(node, objects), objects)
                 elif node.is_directory:
                     self._add(node, _DIRECTORY)
@@ -110,10 +117,21 @@ class _Catalog:
     def _add_nested(self, node: Node, catalog: _Catalog, objects: Objects) -> None:
         self._add(node, _DIRECTORY | _MOUNTPOINT)
         content = catalog.finished({"root_prefix": node.path})
-        row = (node.path, objects.put(content, Kind.CATALOG), len(content))
+        self._mount(node.path, objects.put(content, Kind.CATALOG), len(content))
+        self.below += catalog.own + catalog.below
+
+    def _add_former(self, node: Node, content: bytes) -> None:
+        """A folder with the catalog that it had, which says all about it."""
+        ((*begin, _flags, name, target, mtimens),) = _asked(content, _ROOT_ENTRY, _halves(node.path))
+        self._database.execute(_INSERT, (*begin, _DIRECTORY | _MOUNTPOINT, name, target, mtimens))
+        self._mount(node.path, node.catalog, len(content))
+        for counter, value in _asked(content, "SELECT counter, value FROM statistics"):
+            self.below[counter.partition("_")[2]] += value
+
+    def _mount(self, path: bytes, catalog: str, size: int) -> None:
+        row = (path, catalog, size)
         self._database.execute("INSERT INTO nested_catalogs VALUES (CAST(? AS TEXT), ?, ?)", row)
         self.own["nested"] += 1
-        self.below += catalog.own + catalog.below
 
     def _add_file(self, node: Node) -> None:
         self.own["regular"] += 1
@@ -142,10 +160,19 @@ def contents_in(catalog: bytes) -> list[tuple[str, Kind]]:
     return [(row[0].hex(), Kind.FILE) for row in files] + [(row[0].hex(), Kind.CHUNK) for row in chunks]
 
 
-def _asked(catalog: bytes, query: str) -> list[Any]:
+def linked_in(catalog: bytes) -> dict[bytes, str]:
+    """The folders that links at the root lead to, by their paths: the names of their catalogs."""
+    query = """
+        SELECT CAST(path AS BLOB), sha1 FROM nested_catalogs JOIN catalog ON path = '/' || symlink
+        WHERE flags & ? AND (parent_1, parent_2) = (?, ?)
+    """
+    return dict(_asked(catalog, query, (_LINK, *_halves(b""))))
+
+
+def _asked(catalog: bytes, query: str, values: tuple[int, ...] = ()) -> list[Any]:
     with closing(sqlite3.connect(":memory:")) as database:
         database.deserialize(catalog)
-        return database.execute(query).fetchall()
+        return database.execute(query, values).fetchall()
 
 
 def _halves(path: bytes) -> tuple[int, int]:

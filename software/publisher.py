@@ -6,14 +6,18 @@
 
 Objects come first and the manifest last, in one step each: whoever reads a store finds what its manifest names. What a
 killed run made stays, and the next run goes on from there.
+
+A revision has, besides its own trees, those that links of the FORMER revisions before it led to: who followed such a
+link goes on with what was found there, while others find what is new.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,7 +27,7 @@ from engine import cache
 from engine.errors import EngineError
 from engine.progress import Progress
 from software import history, sealed
-from software.catalog import root_catalog
+from software.catalog import linked_in, root_catalog
 from software.history import Snapshot
 from software.keys import Keys
 from software.known import Known
@@ -32,6 +36,7 @@ from software.sealed import Manifest
 from software.tree import Node, identity, plant
 
 WHITELIST_DAYS = 30
+FORMER = 2
 # What was compressed is noted so often: the most that a killed run does again.
 _SAVE_SECONDS = 20.0
 
@@ -51,9 +56,10 @@ def publish(
     keys: Keys,
     progress: Progress | None = None,
     *,
+    links: Mapping[str, str] | None = None,
     days: int = WHITELIST_DAYS,
 ) -> Published:
-    """Makes these trees, and nothing else, the content of a repository; the same content stays the same revision.
+    """Makes these trees the content of a repository; the same content stays the same revision.
 
     Args:
         trees: Folders of this computer by their path in the repository, such as "stable"; "" for the whole of it.
@@ -61,6 +67,8 @@ def publish(
         fqrn: Fully qualified name of the repository, for example software.example.org.
         keys: What `make_keys` made for it, always the same.
         progress: Where to tell what is being done.
+        links: Names at the root that lead to trees there, such as "stable" to "stable-1a2b". A tree that begins with a
+            catalog of its own (`tree.MARK`) stays for FORMER revisions after the last one with a link to it.
         days: How long clients are to trust it, see `renew_whitelist`.
 
     Raises:
@@ -74,7 +82,7 @@ def publish(
         before = _before(store, fqrn)
         objects = Objects(store)
         objects.begin()
-        root = plant(trees)
+        root = plant(trees, links or {})
         _compress(root, objects, progress)
         progress.at("catalogs")
         after = _revision(root, objects, before, fqrn, keys)
@@ -165,15 +173,31 @@ def _revision(root: Node, objects: Objects, before: Manifest | None, fqrn: str, 
     certificate = objects.put(keys.certificate.encode(), Kind.CERTIFICATE)
     snapshots: list[Snapshot] = []
     if before and objects.has(before.history, Kind.HISTORY):
-        same = root_catalog(root, objects, revision=before.revision, published=before.published)
+        snapshots = history.read(objects.get(before.history, Kind.HISTORY))
+        as_before = _with_former(root, snapshots[:-1], objects)
+        same = root_catalog(as_before, objects, revision=before.revision, published=before.published)
         if objects.name(same) == before.root:
             return replace(before, certificate=certificate)
-        snapshots = history.read(objects.get(before.history, Kind.HISTORY))
     revision, now = before.revision + 1 if before else 1, int(time.time())
-    content = root_catalog(root, objects, revision=revision, published=now)
+    content = root_catalog(_with_former(root, snapshots, objects), objects, revision=revision, published=now)
     newest = Snapshot(revision, objects.put(content, Kind.CATALOG), len(content), now)
     past = objects.put(history.write(fqrn, [*snapshots, newest]), Kind.HISTORY)
     return Manifest(fqrn, revision, now, newest.root, newest.root_size, certificate, past)
+
+
+def _with_former(root: Node, snapshots: Sequence[Snapshot], objects: Objects) -> Node:
+    """The tree, and beside it what links of the last revisions led to."""
+    found: dict[bytes, str] = {}
+    for snapshot in snapshots[-FORMER:]:
+        if objects.has(snapshot.root, Kind.CATALOG):
+            found |= linked_in(objects.get(snapshot.root, Kind.CATALOG))
+    own = {node.path for node in root.children}
+    former = [
+        Node(path=path, mode=stat.S_IFDIR, mtime_ns=0, catalog=catalog)
+        for path, catalog in sorted(found.items())
+        if path not in own and objects.has(catalog, Kind.CATALOG)
+    ]
+    return replace(root, children=[*root.children, *former])
 
 
 def _is(file: Path, content: bytes) -> bool:

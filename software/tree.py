@@ -36,6 +36,8 @@ class Node:
     """Where a symbolic link leads."""
     nested: bool = False
     """Whether it begins a catalog of its own."""
+    catalog: str = ""
+    """The name of that catalog, of a folder that a former revision had: all of it is published already."""
     children: list[Node] = field(default_factory=list)
     pieces: Sequence[str] = ()
     """The names of a file's objects, in order, once they are made."""
@@ -74,8 +76,12 @@ class Node:
                 yield node
 
 
-def plant(trees: Mapping[str, Path]) -> Node:
+def plant(trees: Mapping[str, Path], links: Mapping[str, str]) -> Node:
     """One tree of all: `{"": folder}` for a whole repository, else paths below the root, none within another.
+
+    Args:
+        trees: Folders of this computer by their path.
+        links: Symbolic links at the root, each the name of one of the trees there.
 
     Raises:
         EngineError: A path or a folder cannot be published.
@@ -86,6 +92,12 @@ def plant(trees: Mapping[str, Path]) -> Node:
         return _grow(b"", trees[""])
     newest = max((folder.stat().st_mtime_ns for folder in trees.values()), default=0)
     root = _lead(b"", newest)
+    for name, tree in links.items():
+        _check_link(name, tree, trees)
+        link = Node(path=b"/" + os.fsencode(name), mode=stat.S_IFLNK | 0o777, mtime_ns=newest)
+        link.target = os.fsencode(tree)
+        link.size = len(link.target)
+        root.children.append(link)
     for path, folder in sorted(trees.items()):
         place = root
         *above, last = os.fsencode(path).split(b"/")
@@ -114,6 +126,16 @@ def _check(path: str, trees: Mapping[str, Path]) -> None:
         why=why,
         cure='name folders that are there, by paths such as "releases/2026a"',
     )
+
+
+def _check_link(name: str, tree: str, trees: Mapping[str, Path]) -> None:
+    if tree not in trees or "/" in f"{name}{tree}" or name in trees:
+        raise EngineError(
+            f"{name!r} cannot be a link to {tree!r}",
+            where="the links of a repository",
+            why="it is the name of a tree itself, or that is no tree at the root",
+            cure="let it lead to one of the trees, by a name of its own",
+        )
 
 
 def _lead(path: bytes, mtime_ns: int) -> Node:

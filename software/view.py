@@ -2,6 +2,7 @@
 
 <view>/setup.sh                             to be sourced
 <view>/bin, lib/python3.13/site-packages    programs and packages
+<view>/lib/python3.13/startup               what puts the packages into Python's list of folders
 <view>/share/jupyter/kernels                kernels beside Jupyter's own
 <view>/prewarm                              what is worth reading before the first user comes
 """
@@ -14,11 +15,13 @@ import shutil
 from pathlib import Path
 
 from engine.errors import EngineError
+from images.catalogue import LEFT_BY_PYTHON
 from images.context import PYTHON
 from software.releases import COMMON
 from software.tree import MARK
 
 SITE_PACKAGES = Path("lib", f"python{PYTHON}", "site-packages")
+STARTUP = SITE_PACKAGES.with_name("startup")
 # Folders that pip puts beside the packages when it is given a target, and that belong beside `lib`.
 _OUTSIDE = ("bin", "etc", "include", "share")
 # The beginning of 1980, which is as far back as zip files go: a view has the same times whenever it is built.
@@ -47,6 +50,9 @@ def complete(view: Path, prewarm: Path) -> None:
     """Adds what all views have, and the list of what to read first; takes away what nobody needs from a view."""
     packages = view / SITE_PACKAGES
     shutil.copy(COMMON / "setup.sh", view)
+    shutil.copytree(
+        COMMON / "startup", view / STARTUP, ignore=shutil.ignore_patterns(LEFT_BY_PYTHON), dirs_exist_ok=True
+    )
     shutil.copy(COMMON / "cygnet_root_kernel.py", packages)
     shutil.copy(prewarm, view / "prewarm")
     kernels = view / "share" / "jupyter" / "kernels"

@@ -28,7 +28,8 @@ def identity(spec: MachineSpec, instance: str, address: IPv4Address, host: IPv4A
         "etc/hostname": (f"{spec.name}\n", 0o644),
         "etc/hosts": (f"127.0.0.1 localhost\n::1 localhost\n{address} {spec.name}\n", 0o644),
         # Nobody answers there, on purpose: nothing is looked up outside. CoreDNS' forward plugin wants one such line.
-        "etc/resolv.conf": (f"nameserver {host}\n", 0o644),
+        # Nothing answers there: what asks all the same should not wait for 20 s.
+        "etc/resolv.conf": (f"nameserver {host}\noptions timeout:1 attempts:1\n", 0o644),
         "etc/machine-id": (f"{instance}\n", 0o444),
         "etc/ssh/ssh_host_ed25519_key": (spec.host_private_key, 0o600),
         _HOST_KEY: (f"{spec.host_key}\n", 0o644),

@@ -39,7 +39,14 @@ _START_SECONDS: Final = 240.0  # 5 s on an idle host; many machines at once on t
 _POWER_OFF: Final = signal.SIGRTMIN + 4  # systemd's signal for it
 _POWER_OFF_SECONDS: Final = 30.0
 _OWN_FOLDERS: Final = ("containerd", "kubelet", "etcd")
-_DEVICES: Final = ("/dev/kmsg", "/dev/fuse")  # kubelet reads the one, file-system clients the other
+_DEVICES: Final = (
+    "/dev/kmsg",  # kubelet reads it
+    "/dev/fuse",  # clients of file systems
+    # The file system of homes is in a file. A loop device ends with its mount, and so with the machine, however that
+    # ends.
+    "/dev/loop-control",
+    *(f"/dev/loop{number}" for number in range(8)),
+)
 
 Say = Callable[[str], None]
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from components.sources import host
+from components.sources import host, nspawn
 
 ALWAYS: Final[dict[str, Any]] = {
     # The operator's store of tools is bound into the machine, at the operator's paths.
     "machines_tools_are_local": True,
     # A container loads no modules; the host has loaded them.
     "machines_kernel_modules": [],
+    # On the host's own disk, and kept when the first control plane machine is made anew, as volumes are.
+    "xrootd_image": f"{nspawn.SHARED_FOLDER}/eos.btrfs",
     # The kernel's configuration is the host's, and is not found in a container.
     "cluster_ignore_preflight_errors": ["SystemVerification"],
     # Writable in the host's own network namespace only.

@@ -38,6 +38,10 @@ class Person:
     def fill_in(self, password: str | None = None) -> None:
         """Opens the service's first page and fills in the form there."""
         self.page.goto(self.url)
+        self.fill_in_here(password)
+
+    def fill_in_here(self, password: str | None = None) -> None:
+        """Fills in the form to which the browser was sent."""
         self.page.locator("input[name=username]").fill(self.name)
         self.page.locator("input[name=password]").fill(self._password if password is None else password)
 
@@ -81,11 +85,7 @@ class Person:
             kernel: As the launcher calls it, for example "ROOT C++".
         """
         self._launch("Notebook", kernel)
-        expect(self._notebook).to_be_visible()
-        expect(self.page.locator(".jp-Toolbar-kernelName").filter(visible=True)).to_contain_text(kernel)
-        # Until the kernel is there a cell is only queued, and can lose what it was to print.
-        idle = self.page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").filter(visible=True)
-        expect(idle).to_be_visible(timeout=_CELL_MS)
+        self._wait_for_kernel(kernel)
 
     def run_cell(self, code: str) -> Locator:
         """Types code into the notebook's last cell and runs it; returns its output, when the cell has ended."""
@@ -114,6 +114,18 @@ class Person:
             has=self.page.locator(".jp-DirListing-itemText", has_text=re.compile(rf"^{re.escape(name)}$"))
         )
 
+    def open_file(self, folder: str, name: str, kernel: str) -> None:
+        """Opens a notebook of a folder of the home, and waits for its kernel, which is called as in the launcher."""
+        self.file(folder).dblclick()
+        self.file(name).dblclick()
+        self._wait_for_kernel(kernel)
+
+    def run_all_cells(self) -> None:
+        """As the menu has it, when the kernel is there."""
+        expect(self.page.get_by_role("button", name=re.compile(r"\| Idle$"))).to_be_visible(timeout=_LAB_MS)
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
     def stop(self) -> None:
         """Stops the session on the hub's page."""
         # The button does nothing before the page's scripts are there.
@@ -139,6 +151,14 @@ class Person:
     @property
     def _notebook(self) -> Locator:
         return self.page.locator(".jp-Notebook").filter(visible=True)
+
+    def _wait_for_kernel(self, kernel: str) -> None:
+        expect(self._notebook).to_be_visible(timeout=_LAB_MS)
+        name = self.page.locator(".jp-Toolbar-kernelName").filter(visible=True)
+        expect(name).to_contain_text(kernel, timeout=_LAB_MS)
+        # Until the kernel is there a cell is only queued, and can lose what it was to print.
+        idle = self.page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").filter(visible=True)
+        expect(idle).to_be_visible(timeout=_CELL_MS)
 
     def _launch(self, section: str, title: str) -> None:
         """Opens a launcher and clicks on a card."""

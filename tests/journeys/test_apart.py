@@ -39,7 +39,7 @@ print(json.dumps({
     "seccomp": int(status["Seccomp"]),
     "sudo": shutil.which("sudo"),
     "Kubernetes' token": os.path.exists("/var/run/secrets/kubernetes.io"),
-    "homes": os.listdir("/home"),
+    "homes": [name for name, home in HOMES.items() if os.access(home, os.R_OK) or os.access(home + "/x", os.F_OK)],
     "memory": next(int(file.read_text()) for file in limits if file.exists()),
     "promised memory": int(os.environ["MEM_LIMIT"]),
     "can write to /usr": os.access("/usr", os.W_OK),
@@ -99,12 +99,16 @@ def test_a_session_reaches_the_hub_and_nothing_else(stack: LiveStack, physicist:
         "etcd": (control_plane, 2379),
         "the registry": (control_plane, 5000),
         "the software repository": (control_plane, 8000),
+        "the server of homes": (control_plane, 1094),
         "the proxy of repositories": (control_plane, 3128),
         "the control plane's SSH": (control_plane, 22),
         "its machine's SSH": (node, 22),
         "its machine's kubelet": (node, 10250),
         "another machine's kubelet": (control_plane, 10250),
         "the hub's proxy": ("proxy-api.hub.svc", 8001),
+        "the server of files": ("files.files.svc", 3923),
+        "the preview of files": ("files.files.svc", 3924),
+        "the hub's service for files": ("hub.hub.svc", 8082),
         "a cloud's credentials": ("169.254.169.254", 80),
     }
     tried = _run(physicist, TRY_CONNECTIONS.format(targets={**closed, "the hub": ("hub.hub.svc", 8081)}))
@@ -112,14 +116,15 @@ def test_a_session_reaches_the_hub_and_nothing_else(stack: LiveStack, physicist:
 
 
 def test_a_session_is_unprivileged_and_limited(stack: LiveStack, physicist: Visitor) -> None:
-    seen = _run(physicist, LOOK_AROUND)
+    homes = {name: stack.home(name) for name in stack.accounts}
+    seen = _run(physicist, LOOK_AROUND.replace("HOMES", repr(homes)))
     assert seen["user"] != 0
     assert seen["capabilities"] == 0
     assert seen["no new privileges"] == 1
     assert seen["seccomp"] == 2
     assert seen["sudo"] is None
     assert not seen["Kubernetes' token"]
-    assert set(seen["homes"]) & set(stack.accounts) == {physicist.name}
+    assert seen["homes"] == [physicist.name]
     assert seen["memory"] == seen["promised memory"]
     assert not seen["can write to /usr"]
     assert seen["other users' processes"] == []

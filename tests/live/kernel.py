@@ -57,6 +57,19 @@ class Kernel:
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
                 return "".join(printed)
 
+    def complete(self, code: str, *, seconds: float = 60) -> list[str]:
+        """What the Tab key offers at the end of this code.
+
+        Raises:
+            websocket.WebSocketException: The connection broke, or no answer came in time.
+        """
+        request = self._send("complete_request", {"code": code, "cursor_pos": len(code)})
+        self._socket.settimeout(seconds)
+        while True:
+            message = json.loads(self._socket.recv())
+            if message["msg_type"] == "complete_reply" and message["parent_header"].get("msg_id") == request:
+                return [str(match) for match in message["content"]["matches"]]
+
     def close(self) -> None:
         """Leaves the kernel as it is."""
         self._socket.close()

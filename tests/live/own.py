@@ -24,8 +24,24 @@ CONFIG: dict[str, Any] = {
         "source": "local",
         "groups": {"control_plane": {"count": 1, "memory_gib": 4}, "worker": {"count": 2, "memory_gib": 4}},
     },
-    "cygnet:auth": {"accounts": ["physicist", "neighbour", "forgetful"], "admins": ["operator"], "seats": SEATS},
-    "cygnet:hub": {"memory_gib_guaranteed": 0.2, "memory_gib": 1, "home_gib": 1, "idle_hours": 1},
+    "cygnet:cvmfs": {"poll_seconds": 5},
+    "cygnet:auth": {
+        "accounts": ["physicist", "neighbour", "forgetful"],
+        "admins": ["operator"],
+        "seats": SEATS,
+        "groups": {"atlas": ["physicist"]},
+    },
+    "cygnet:eos": {
+        "home_gib": 1,
+        "image_gib": 8,
+        "data": {
+            "opendata": {"readers": "everyone", "writers": ["atlas"]},
+            "atlas": {"readers": ["atlas"], "writers": ["atlas"]},
+        },
+    },
+    "cygnet:login": {"enabled": True},
+    # What a tutorial needs: with less, the libraries that it maps are read again and again.
+    "cygnet:hub": {"memory_gib_guaranteed": 0.2, "memory_gib": 2, "idle_hours": 1},
 }
 """What its file says: little of everything, and as many seats as start at once."""
 

@@ -77,6 +77,11 @@ class LiveStack:
         """The machine's IPv4 address."""
         return str(self.machines[machine]["address"])
 
+    def home(self, user: str) -> str:
+        """Where sessions, and machines if they have it, see a user's home."""
+        homes = self.parts["eos"].get("homes")
+        return f"{homes}/{user[0]}/{user}" if homes else f"/home/{user}"
+
     def host(self, machine: str) -> Host:
         """The machine, over SSH."""
         given = self.machines[machine]

@@ -22,7 +22,7 @@ _SYSCTLS = ("fs.inotify.max_user_instances", "vm.overcommit_memory", "kernel.pan
 
 def traces(stack: str) -> frozenset[str]:
     """A line for each thing of ours on this computer, such as "rule 32765: from all iif cygnet1 ..."."""
-    return frozenset([*_mounts(), *_network(), *_folders(), *_cgroups(), *_processes(stack), *_sysctls()])
+    return frozenset([*_mounts(), *_loops(), *_network(), *_folders(), *_cgroups(), *_processes(stack), *_sysctls()])
 
 
 def _mounts() -> Iterator[str]:
@@ -30,6 +30,11 @@ def _mounts() -> Iterator[str]:
         point = line.split()[4]
         if _OURS.search(point):
             yield f"mount {point}"
+
+
+def _loops() -> Iterator[str]:
+    for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+        yield f"loop device {file.read_text().strip()}"
 
 
 def _network() -> Iterator[str]:

@@ -69,9 +69,9 @@ class Visitor:
         """Asks the hub to start the session; its answer comes when that has begun."""
         return self.api("POST", f"/hub/api/users/{self.name}/server", **({"json": choices} if choices else {}))
 
-    def run(self, code: str, *, seconds: float = 60) -> str:
+    def run(self, code: str, *, seconds: float = 60, name: str = "python3") -> str:
         """What a piece of Python prints in a kernel of its own."""
-        kernel = self.kernel()
+        kernel = self.kernel(name=name)
         try:
             return kernel.run(code, seconds=seconds)
         finally:
@@ -98,11 +98,11 @@ class Visitor:
 
         until(stopped, f"the session of {self.name} has stopped", seconds=seconds)
 
-    def kernel(self, identity: str | None = None) -> Kernel:
-        """A new Python kernel in the session, or the one of that id."""
+    def kernel(self, identity: str | None = None, *, name: str = "python3") -> Kernel:
+        """A new kernel in the session, of that name, or the one of that id."""
         kernels = f"/user/{self.name}/api/kernels"
         if identity is None:
-            answer = self.api("POST", kernels, json={"name": "python3"})
+            answer = self.api("POST", kernels, json={"name": name})
             answer.raise_for_status()
             identity = str(answer.json()["id"])
         return Kernel(f"{self.url}{kernels}/{identity}", self.token, self._ca_file)

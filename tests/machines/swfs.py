@@ -60,11 +60,13 @@ class Repository:
     def whitelist(self) -> Path:
         return self.store / ".cvmfswhitelist"
 
-    def publish(self) -> Published:
-        """With notes of its own, not the user's."""
+    def publish(self, *views: str) -> Published:
+        """The tree, or views `NAME-KEY` of it, which `NAME` leads to; with notes of its own, not the user's."""
+        trees = dict.fromkeys(views, self.tree) or {"": self.tree}
+        links = {view.partition("-")[0]: view for view in views}
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_CACHE_HOME", str(self.folder / "notes"))
-            return publish({"": self.tree}, self.store, FQRN, self.keys, Progress(io.StringIO()))
+            return publish(trees, self.store, FQRN, self.keys, Progress(io.StringIO()), links=links)
 
     def expire(self) -> None:
         """Signs a whitelist that ended yesterday."""

@@ -221,6 +221,26 @@ def test_a_new_revision_is_followed_and_what_is_open_stays(repository: Repositor
     assert "STATUS=revision 2 " in client.status()
 
 
+def test_who_followed_a_link_goes_on_with_all_that_it_led_to(repository: Repository, client: Client) -> None:
+    (repository.tree / ".cvmfscatalog").touch()
+    repository.publish("stable-1")
+    mounted = client.start().mountpoint
+    view = (mounted / "stable").resolve()
+    assert (view / "other").read_text() == "other\n"
+    for key in ("2", "3"):
+        replace(repository.tree / "deep/nested/er/file", key.encode())
+        repository.publish(f"stable-{key}")
+    until(
+        lambda: os.readlink(mounted / "stable") == "stable-3", "the link leads on", seconds=POLL_SECONDS + 1, every=0.1
+    )
+    assert (mounted / "stable/deep/nested/er/file").read_text() == "3"
+    assert view.name == "stable-1"
+    assert (view / "deep/nested/er/file").read_text() == "below\n", "which nobody had read before"
+    replace(repository.tree / "deep/nested/er/file", b"4")
+    repository.publish("stable-4")
+    until(lambda: not view.exists(), "the view has gone", seconds=2 * POLL_SECONDS + 1, every=0.1)
+
+
 # Many readers
 
 

@@ -13,9 +13,11 @@ import yaml
 from testinfra.host import Host
 
 import software
-from components import playbook_run
+from components import eos, playbook_run
+from components.auth import user_id
+from components.eos import DataConfig, EosConfig
 from components.playbook import PLAYBOOKS, common_variables
-from components.secrets import issue_certificate, new_authority, new_password, new_ssh_key
+from components.secrets import issue_certificate, new_authority, new_keytab, new_password, new_ssh_key
 from components.sources import base_image, files, leftovers, network, nspawn, variables
 from components.sources.records import MachineSpec
 from software import Keys, sealed
@@ -80,7 +82,7 @@ class Node:
             "  StrictHostKeyChecking yes\n  BatchMode yes\n"
         )
         repository = Repository(folder / "repository", software.make_keys(REPOSITORY))
-        told = {**given(address), **repository.publish("one"), **mounted(address, repository)}
+        told = {**given(address), **repository.publish("one"), **mounted(address, repository), **homes(address)}
         return cls(stack, host, told, repository, folder)
 
     def down(self) -> None:
@@ -128,17 +130,18 @@ class Node:
 
 @dataclass(frozen=True)
 class Repository:
-    """A small software repository: a release with one file."""
+    """A small software repository: a release, whose views have one file."""
 
     folder: Path
     keys: Keys
 
     def publish(self, text: str) -> dict[str, Any]:
-        """Makes the file say something else; returns what the role `software` has to know."""
-        release, store = self.folder / "release", self.folder / "store"
-        release.mkdir(parents=True, exist_ok=True)
-        (release / "setup.sh").write_text(text)
-        published = software.publish({"stable": release}, store, REPOSITORY, self.keys)
+        """A view whose file says so is the release's newest; returns what the role `software` has to know."""
+        view, store = self.folder / f"stable-{text}", self.folder / "store"
+        view.mkdir(parents=True, exist_ok=True)
+        (view / "setup.sh").write_text(text)
+        (view / ".cvmfscatalog").touch()
+        published = software.publish({view.name: view}, store, REPOSITORY, self.keys, links={"stable": view.name})
         dates = sealed.whitelist_dates(store)
         assert dates
         return {
@@ -168,6 +171,32 @@ def mounted(address: str, repository: Repository) -> dict[str, Any]:
     }
 
 
+USERS = ["ada", "adam", "bob"]
+GROUPS = {"atlas": ["ada"], "staff": ["bob"]}
+DATA = {
+    "opendata": DataConfig(readers="everyone", writers=("staff",)),
+    "raw": DataConfig(readers=("atlas",), writers=("atlas",)),
+}
+
+
+def homes(address: str) -> dict[str, Any]:
+    """What the roles `xrootd` and `eos` have to know, for one machine that does everything."""
+    keytab = new_keytab()
+    return {
+        "eos_client": "xrdmount",
+        "eos_mounts": eos.mounts(EosConfig(data=DATA), f"{address}:{eos.PORT}"),
+        "eos_users": {name: user_id(name) for name in USERS},
+        "eos_keytab": keytab,
+        "xrootd_serves": True,
+        "xrootd_keytab": keytab,
+        "xrootd_home_gib": 0.0625,
+        "xrootd_image_gib": 1,
+        "xrootd_users": USERS,
+        "xrootd_data": sorted(DATA),
+        "xrootd_access": eos.access(USERS, GROUPS, DATA),
+    }
+
+
 def given(address: str) -> dict[str, Any]:
     """What the components give to the playbooks, for one machine."""
     authority, authority_key = new_authority("test of roles")
@@ -189,5 +218,6 @@ def secret_texts(variables: Mapping[str, Any]) -> list[str]:
     return [
         variables["registry_password"],
         variables["registry_key"].splitlines()[1],
+        variables["eos_keytab"].split("k:")[1].strip(),
         variables["containerd_registry_authorization"].removeprefix("Basic "),
     ]

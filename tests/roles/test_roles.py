@@ -11,17 +11,19 @@ from typing import Any
 
 import pytest
 import requests
+from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 import software
+from components.auth import user_id
 from components.playbook import PLAYBOOKS
 from engine.versions import VERSIONS
 from tests.live.waiting import until
 from tests.roles.conftest import Prepared
 from tests.roles.node import NAME, REPOSITORY, Node, Repository, secret_texts
 
-MACHINES, REGISTRY, CLUSTER, SOFTWARE, CVMFS = (
-    PLAYBOOKS / f"{name}.yml" for name in ("machines", "registry", "cluster", "software", "cvmfs")
+MACHINES, REGISTRY, CLUSTER, SOFTWARE, CVMFS, EOS = (
+    PLAYBOOKS / f"{name}.yml" for name in ("machines", "registry", "cluster", "software", "cvmfs", "eos")
 )
 
 # Two runs
@@ -47,7 +49,12 @@ def test_it_has_its_name(inside: Host) -> None:
 
 def test_it_knows_the_stacks_machines_and_no_other(node: Node, inside: Host) -> None:
     lines = [line.split() for line in inside.file("/etc/hosts").content_string.splitlines() if line[0] != "#"]
-    assert lines == [["127.0.0.1", "localhost"], ["::1", "localhost", *lines[1][2:]], [node.address, NAME]]
+    assert lines == [
+        ["127.0.0.1", "localhost"],
+        ["::1", "localhost", *lines[1][2:]],
+        [node.address, NAME],
+        [f"::ffff:{node.address}", NAME],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +90,20 @@ def test_nobody_signs_in_without_a_key(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "service", ["containerd", "cygnet-guard", "docker-registry", "nginx", "squid", f"swfs@{REPOSITORY}", "ssh"]
+    "service",
+    [
+        "containerd",
+        "cygnet-guard",
+        "cygnet-xrootd-guard",
+        "docker-registry",
+        "nginx",
+        "squid",
+        f"swfs@{REPOSITORY}",
+        "ssh",
+        "xrdmount@opendata",
+        "xrdmount@user",
+        "xrootd@cygnet",
+    ],
 )
 def test_a_service_runs_and_starts_by_itself(inside: Host, service: str) -> None:
     assert inside.service(service).is_running
@@ -105,6 +125,8 @@ def test_no_unit_has_failed(inside: Host) -> None:
         ("/etc/containerd/certs.d/{registry}/hosts.toml", 0o600, "root"),
         ("/etc/docker/registry/htpasswd", 0o640, "docker-registry"),
         ("/etc/docker/registry/tls.key", 0o640, "docker-registry"),
+        ("/etc/cygnet/eos/sss.keytab", 0o600, "root"),
+        ("/etc/cygnet/xrootd/authdb", 0o640, "xrootd"),
     ],
 )
 def test_a_file_with_a_secret_is_closed(node: Node, inside: Host, path: str, mode: int, group: str) -> None:
@@ -113,7 +135,10 @@ def test_a_file_with_a_secret_is_closed(node: Node, inside: Host, path: str, mod
 
 
 def test_no_secret_stands_where_it_does_not_belong(node: Node, inside: Host) -> None:
-    allowed = {f"/etc/containerd/certs.d/{node.registry}/hosts.toml", "/etc/docker/registry/tls.key"}
+    allowed = {
+        f"/etc/containerd/certs.d/{node.registry}/hosts.toml", "/etc/docker/registry/tls.key",
+        "/etc/cygnet/eos/sss.keytab", "/etc/cygnet/xrootd/sss.keytab",
+    }  # fmt: skip
     for secret in secret_texts(node.variables):
         found = inside.run("grep -rlaF -- %s /etc /root /run /tmp /usr/local /var/log", secret).stdout.split()
         assert set(found) <= allowed
@@ -300,6 +325,20 @@ def test_a_new_revision_is_brought_and_followed(node: Node, inside: Host) -> Non
     played = node.play(SOFTWARE, **node.repository.publish("two"))
     assert played.successful, played.failures
     until(lambda: read(inside) == "two", "the machine has the new revision", seconds=10)
+    assert read(inside, f"/cvmfs/{REPOSITORY}/stable-one/setup.sh") == "one"
+
+
+def test_what_no_revision_needs_is_taken_from_the_server(node: Node, inside: Host) -> None:
+    folder = f"/var/lib/cygnet-software/cvmfs/{REPOSITORY}"
+    inside.check_output(f"mkdir -p {folder}/data/zz && touch {folder}/data/zz/old")
+    published = node.repository.publish("two")
+    played = node.play(SOFTWARE, **published)
+    assert played.successful, played.failures
+    assert played.changed == 1
+    store = Path(published["software_store"])
+    stored = {str(file.relative_to(store)) for file in (store / "data").rglob("*") if file.is_file()}
+    assert set(inside.check_output(f"cd {folder} && find data -type f").splitlines()) == stored
+    assert read(inside) == "two"
 
 
 def test_a_client_that_was_killed_comes_back(inside: Host) -> None:
@@ -328,6 +367,120 @@ def test_what_is_no_longer_named_is_unmounted(node: Node, inside: Host) -> None:
     finally:
         assert node.play(CVMFS).successful
     assert read(inside)
+
+
+# Homes and experiment data
+
+
+def as_user(inside: Host, name: str, command: str) -> CommandResult:
+    """What a session's user would see of a command."""
+    return inside.run(f"setpriv --reuid={user_id(name)} --regid=100 --clear-groups sh -c %s", command)
+
+
+ADA = "/eos/user/a/ada"
+
+
+def test_a_home_is_its_users_alone(inside: Host) -> None:
+    assert as_user(inside, "ada", f"echo mine > {ADA}/file && cat {ADA}/file").stdout == "mine\n"
+    for other in ("adam", "bob"):
+        for command in (f"cat {ADA}/file", f"ls {ADA}", f"touch {ADA}/other", f"mv {ADA}/file {ADA}/x"):
+            assert "Permission denied" in as_user(inside, other, command).stderr, (other, command)
+    assert "Permission denied" in inside.run(f"cat {ADA}/file").stderr, "root of a machine is nobody there"
+    assert "Permission denied" in inside.run(f"runuser -u nobody -- cat {ADA}/file").stderr
+
+
+def test_all_files_belong_to_the_server(inside: Host) -> None:
+    file = inside.file("/srv/eos/user/a/ada/file")
+    assert (file.uid, file.gid) == (1094, 1094)
+    assert inside.file("/srv/eos/user/a").uid == 0, "the server cannot remove a home"
+
+
+def test_a_user_cannot_remove_the_home_itself(inside: Host) -> None:
+    assert as_user(inside, "bob", "rmdir /eos/user/b/bob").rc != 0
+    assert inside.file("/srv/eos/user/b/bob").is_directory
+
+
+def test_data_is_opened_by_groups(inside: Host) -> None:
+    assert as_user(inside, "bob", "echo open > /eos/opendata/file").rc == 0
+    assert as_user(inside, "ada", "echo raw > /eos/raw/file").rc == 0
+    assert as_user(inside, "adam", "cat /eos/opendata/file && ls /eos/opendata").stdout == "open\nfile\n"
+    for name, command in (
+        ("adam", "touch /eos/opendata/mine"),
+        ("adam", "ls /eos/raw"),
+        ("adam", "cat /eos/raw/file"),
+        ("bob", "cat /eos/raw/file"),
+    ):
+        assert "Permission denied" in as_user(inside, name, command).stderr, (name, command)
+
+
+def test_a_full_home_says_so_and_others_go_on(inside: Host) -> None:
+    fill = "dd if=/dev/zero of=/eos/user/b/bob/big bs=1M count=80"
+    assert "Disk quota exceeded" in as_user(inside, "bob", fill).stderr
+    assert as_user(inside, "ada", f"dd if=/dev/zero of={ADA}/big bs=1M count=10 && rm {ADA}/big").rc == 0
+    assert as_user(inside, "bob", "rm /eos/user/b/bob/big && echo well > /eos/user/b/bob/x").rc == 0
+
+
+def test_a_home_tells_what_it_may_hold(inside: Host) -> None:
+    size = f"df --block-size=1 --output=size {ADA} | tail -n 1"
+    until(lambda: as_user(inside, "ada", size).stdout.strip() == str(2**26), "the quota is told", seconds=40)
+
+
+def test_another_quota_is_set_and_a_home_stays_when_its_user_goes(node: Node, inside: Host) -> None:
+    try:
+        played = node.play(EOS, xrootd_home_gib=0.125, xrootd_users=["adam", "eve"])
+        assert played.successful, played.failures
+        shown = inside.check_output("btrfs qgroup show -r --raw /srv/eos")
+        limits = {line.split()[-1]: line.split()[3] for line in shown.splitlines() if "user/" in line}
+        assert (limits["user/a/adam"], limits["user/e/eve"]) == (str(2**27), str(2**27))
+        assert inside.file("/srv/eos/user/a/ada/file").content_string == "mine\n"
+    finally:
+        node.play(EOS)
+
+
+def test_the_server_answers_machines_only(node: Node) -> None:
+    with pytest.raises(TimeoutError):
+        socket.create_connection((node.address, 1094), timeout=2)
+
+
+def test_another_key_opens_nothing(node: Node, inside: Host) -> None:
+    key = "0 u:anybody g:usrgroup n:cygnet N:1 c:1 e:0 f:0 k:" + "ab" * 32
+    asked = f"export XrdSecSSSKT=/root/other; timeout 20 xrdfs {node.address}:1094 ls {ADA}/"
+    done = inside.run(f"umask 077; echo '{key}' > /root/other; {asked}; status=$?; rm /root/other; exit $status")
+    assert done.rc != 0
+    assert "Auth failed" in done.stderr + done.stdout
+
+
+def test_a_client_of_homes_that_was_killed_comes_back(inside: Host) -> None:
+    inside.check_output("systemctl kill --signal=KILL xrdmount@user")
+    until(lambda: as_user(inside, "ada", f"cat {ADA}/file").rc == 0, "homes are mounted again", seconds=20)
+
+
+RECORDS = """
+import os, sys, time
+with open(sys.argv[1], "wb", buffering=0) as file:
+    for number in range(200):
+        file.write(number.to_bytes(4, "big") * 256)
+        os.fsync(file.fileno())
+        time.sleep(0.02)
+"""
+
+
+def test_a_server_that_is_killed_during_a_write_loses_nothing(inside: Host) -> None:
+    writer = f"setpriv --reuid={user_id('ada')} --regid=100 --clear-groups python3 -c %s {ADA}/records"
+    done = inside.run(f"{writer} & sleep 1.5; systemctl kill --signal=KILL xrootd@cygnet; wait $!", RECORDS)
+    assert done.rc == 0, done.stderr
+    written = as_user(inside, "ada", f"sha256sum {ADA}/records").stdout.split()[0]
+    assert written == hashlib.sha256(b"".join(number.to_bytes(4, "big") * 256 for number in range(200))).hexdigest()
+
+
+def test_data_that_is_no_longer_named_is_unmounted_and_stays(node: Node, inside: Host) -> None:
+    homes = [mount for mount in node.variables["eos_mounts"] if mount["name"] == "user"]
+    try:
+        assert node.play(EOS, eos_mounts=homes, xrootd_data=[]).successful
+        assert not inside.mount_point("/eos/raw").exists
+        assert inside.file("/srv/eos/raw/file").content_string == "raw\n"
+    finally:
+        assert node.play(EOS).successful
 
 
 # The guard between pods and machines
@@ -363,6 +516,7 @@ PASSED = "ConnectionRefusedError"  # it came there, and there is no API server y
     ("target", "outcome"),
     [
         (("machine", 22), CLOSED),
+        (("machine", 1094), CLOSED),
         (("machine", 3128), CLOSED),
         (("machine", 5000), CLOSED),
         (("machine", 8000), CLOSED),
@@ -450,6 +604,8 @@ def test_a_machine_of_another_cluster_leaves_that_one(inside: Host, kubeadm: str
         (MACHINES, {"machines_packages": ["no-such-package"]}, f"{NAME} lacks the Debian packages no-such-package"),
         (MACHINES, {"machines_sysctls": "ip_forward"}, "'machines_sysctls' is of type str"),
         (CVMFS, {"cvmfs_client": "afs"}, "value of cvmfs_client must be one of: swfs, cvmfs2"),
+        (EOS, {"eos_keytab": "none"}, "eos_keytab is not a line of an sss keytab"),
+        (EOS, {"eos_client": "afs"}, "value of eos_client must be one of: xrdmount, eosxd"),
         (SOFTWARE, {"software_store": "/nothing"}, "/nothing on the operator's machine has no published repository"),
         (REGISTRY, {"registry_password": "short"}, "registry_password of at least 12 characters"),
         (CLUSTER, {"tools": {"containerd": "/nothing"}}, "`tools` gives no path for bandwidth, bridge, "),

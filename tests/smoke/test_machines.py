@@ -17,6 +17,7 @@ OPEN_EVERYWHERE = {
     10256: "kube-proxy's health",
 }
 OPEN_ON_CONTROL_PLANE = {
+    1094: "homes and data",
     2379: "etcd",
     2380: "etcd's peers",
     3128: "proxy of software repositories",

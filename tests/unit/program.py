@@ -27,7 +27,15 @@ from components.sources import names
 from tests.unit import manifests
 
 PROJECT = Path(__file__).resolve().parents[2]
-KUBECONFIG = "apiVersion: v1\nkind: Config\n"
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters:
+  - name: test
+    cluster:
+      server: https://10.240.3.11:6443
+      certificate-authority-data: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg==
+"""
 STACK_FILES = sorted(file for file in (PROJECT / "stacks").glob("Pulumi.*.yaml") if ".test" not in file.name)
 
 
@@ -116,7 +124,7 @@ class Engine(MockMonitor):
 def answer(resource: Asked) -> dict[str, Any]:
     """The outputs that the engine would answer with, besides the inputs."""
     match resource.type.rpartition(":")[2]:
-        case "Token" | "Passwords" | "KeyPair" | "Authority" | "Certificate" | "RepositoryKeys":
+        case "Token" | "Passwords" | "KeyPair" | "Authority" | "Certificate" | "RepositoryKeys" | "Keytab":
             provider = dill.loads(base64.b64decode(resource.inputs["__provider"]))  # noqa: S301 - our own, just made
             return dict(provider.create(resource.inputs).outs)
         case "Publication":

@@ -28,6 +28,7 @@ class Reader:
 
     store: Path
     master: str
+    fqrn: str = FQRN
 
     def field(self, name: str, letter: str) -> str:
         lines = (self.store / name).read_bytes().partition(b"--\n")[0].decode().splitlines()
@@ -41,7 +42,7 @@ class Reader:
         bare = pow(int.from_bytes(signature), master.public_numbers().e, master.public_numbers().n).to_bytes(256)
         assert bare == b"\0\1" + b"\xff" * (256 - 3 - 40) + b"\0" + digest, "PKCS #1 v1.5 of the forty digits, bare"
         lines = text.decode().splitlines()
-        assert f"N{FQRN}" in lines
+        assert f"N{self.fqrn}" in lines
         written, end = (dt.datetime.strptime(line[-14:], "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC) for line in lines[:2])
         assert written <= (at or dt.datetime.now(dt.UTC)) < end
         text, digest, signature = self.signed(".cvmfspublished")
@@ -50,7 +51,7 @@ class Reader:
         key = certificate.public_key()
         assert isinstance(key, rsa.RSAPublicKey)
         key.verify(signature, digest, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
-        assert self.field(".cvmfspublished", "N") == FQRN
+        assert self.field(".cvmfspublished", "N") == self.fqrn
         return text.decode().split("\n")[0].removeprefix("C")
 
     def signed(self, name: str) -> tuple[bytes, bytes, bytes]:

@@ -146,7 +146,7 @@ class Someone:
 
 
 def _wait_for(url: str, hub: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(300):
+    for _ in range(900):
         assert hub.poll() is None, log.read_text()[-2000:]
         try:
             if requests.get(url, timeout=5).ok:

@@ -5,7 +5,7 @@ import json
 import pytest
 from argon2 import PasswordHasher
 
-from components.auth import AuthConfig, account_names
+from components.auth import AuthConfig, account_names, user_id
 from tests.unit import program
 
 
@@ -51,3 +51,23 @@ def test_what_the_operator_reads_is_what_the_hub_checks(local: program.Engine) -
     for name, password in local.stack_outputs()[0]["accounts"].items():
         assert PasswordHasher().verify(accounts[name]["hash"], password)
     assert [name for name, account in accounts.items() if account["admin"]] == ["operator"]
+
+
+def test_a_user_id_is_no_systems_own_and_fits_in_32_bits() -> None:
+    ids = [user_id(name) for name in account_names(AuthConfig(seats=500))]
+    assert all(2**16 <= number < 2**31 for number in ids)
+    assert len(set(ids)) == len(ids)
+    assert user_id("ada") == user_id("ada")
+
+
+def test_two_names_of_one_number_are_refused() -> None:
+    pair = ("user-15323", "user-16613")
+    assert user_id(pair[0]) == user_id(pair[1])
+    with pytest.raises(ValueError, match=r"would have the same user id .*; give one of them another name"):
+        AuthConfig(accounts=pair)
+
+
+def test_groups_are_of_accounts() -> None:
+    assert AuthConfig(accounts=("ada",), seats=1, groups={"atlas": ("ada", "seat-001", "operator")})
+    with pytest.raises(ValueError, match=r"without an account \(atlas: bob, eve\); add them to 'accounts'"):
+        AuthConfig(accounts=("ada",), groups={"atlas": ("eve", "ada", "bob")})

@@ -107,4 +107,10 @@ def test_every_namespace_enforces_a_pod_security_level(local: program.Engine) ->
         one.inputs["metadata"]["name"]: one.inputs["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
         for one in local.of("Namespace")
     }
-    assert levels == {"hub": "restricted", "sessions": "restricted", "gateway": "privileged", "storage": "privileged"}
+    assert levels == {
+        "hub": "restricted",
+        "sessions": "restricted",
+        "files": "restricted",
+        "gateway": "privileged",
+        "storage": "privileged",
+    }

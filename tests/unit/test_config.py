@@ -35,8 +35,8 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a part that is misspelt": ({"mashines": {}}, "cygnet:mashines: unknown key; did you mean 'machines'?"),
     "a part that is like no other": (
         {"zzz": {}},
-        "cygnet:zzz: unknown key; remove it, or use one of: auth, cluster, cvmfs, gateway, hub, machines, software, "
-        "storage",
+        "cygnet:zzz: unknown key; remove it, or use one of: auth, cluster, cvmfs, eos, files, gateway, health, hub, "
+        "login, machines, software, storage",
     ),
     "a key that is misspelt": (
         {"gateway": {"hostnme": "a.example"}},

@@ -7,7 +7,7 @@ import pytest
 from components import cvmfs
 from components.config import ConfigError, parse
 from components.cvmfs import CvmfsConfig
-from components.hub import cvmfs_claim, cvmfs_volume
+from components.kubernetes import machines_claim, machines_volume
 from tests.unit import program
 
 KEY = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n"
@@ -144,7 +144,8 @@ def test_sessions_claim_the_one_volume_that_is_theirs(local: program.Engine) -> 
 
 
 def test_the_volume_is_the_machines_folder_and_nobody_writes_to_it() -> None:
-    volume, claim = cvmfs_volume("/cvmfs"), cvmfs_claim("cvmfs")
+    volume = machines_volume("/cvmfs", "ReadOnlyMany", namespace="sessions", claim="cvmfs")
+    claim = machines_claim("cvmfs", "ReadOnlyMany")
     assert volume["hostPath"] == {"path": "/cvmfs", "type": "Directory"}
     assert volume["accessModes"] == claim["accessModes"] == ["ReadOnlyMany"]
     # No class: the provisioner of homes has no part in it.

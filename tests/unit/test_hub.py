@@ -34,14 +34,16 @@ def cygnet_hub(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("cygnet_hub")
 
 
-def settings(**keys: Any) -> dict[str, Any]:
+def settings(*, eos: bool = False, **keys: Any) -> dict[str, Any]:
     return hub.hub_settings(
         HubConfig(**keys),
         image="r/cygnet/session:1",
         storage_class="shared",
         releases=[RELEASE],
-        cvmfs_claim="cvmfs",
+        claims={"cvmfs": "cvmfs", **({"eos": "eos"} if eos else {})},
+        home_gib=7,
         trusted_networks=["10.244.0.0/16"],
+        with_files=True,
     )
 
 
@@ -55,7 +57,8 @@ def settings(**keys: Any) -> dict[str, Any]:
         ({"idle_hours": 0}, ("idle_hours",), 0),
         ({"title": "SWAN"}, ("title",), "SWAN"),
         ({"active_session_limit": 50}, ("active_session_limit",), 50),
-        ({"home_gib": 7}, ("sessions", "home", "size_gib"), 7),
+        ({"link_hosts": ["github.com"]}, ("sessions", "link_hosts"), ["github.com"]),
+        ({}, ("sessions", "home", "size_gib"), 7),
         ({"cores": 4}, ("sessions", "size", "cores"), 4),
         ({"cores_guaranteed": 0.5}, ("sessions", "size", "cores_guaranteed"), 0.5),
         ({"memory_gib": 8}, ("sessions", "size", "memory_gib"), 8),
@@ -69,9 +72,15 @@ def test_what_the_stack_says_reaches_the_hub(keys: dict[str, Any], where: tuple[
     assert found == value
 
 
+@pytest.mark.parametrize("host", ["https://github.com", "GitHub.com", "a b", "", "github.com/cygnet", "a..b"])
+def test_a_host_of_links_is_a_name_and_nothing_else(host: str) -> None:
+    with pytest.raises(ValueError, match="link_hosts"):
+        HubConfig(link_hosts=(host,))
+
+
 def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
-    other |= {"home_gib": 9, "idle_hours": 9, "active_session_limit": 9}
+    other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"]}
     assert set(other) == set(HubConfig.model_fields)
     for key, value in other.items():
         assert settings(**{key: value}) != settings(), key
@@ -83,13 +92,25 @@ def test_the_hub_reads_what_we_write(local: program.Engine) -> None:
 
     read = Settings.model_validate(yaml.safe_load(local.one("ConfigMap", "hub").inputs["data"]["hub.yaml"]))
     assert read.sessions.namespace == "sessions"
-    assert read.sessions.home.storage_class == "shared"
+    assert read.sessions.home is None
+    assert read.sessions.eos_claim == local.one("PersistentVolumeClaim", "eos").inputs["metadata"]["name"]
     assert [str(network) for network in read.trusted_networks] == ["10.244.0.0/16"]
     assert [release.view for release in read.sessions.releases] == [
         "/cvmfs/software.cygnet.internal/stable",
         "/cvmfs/software.cygnet.internal/bleeding",
     ]
     assert read.sessions.cvmfs_claim == local.one("PersistentVolumeClaim", "cvmfs").inputs["metadata"]["name"]
+
+
+@pytest.mark.usefixtures("cygnet_hub")
+def test_without_eos_a_home_is_a_volume() -> None:
+    from cygnet_hub.settings import Settings  # noqa: PLC0415
+
+    config = program.run("site", {"cygnet:eos": {"client": "none", "home_gib": 9}}).one("ConfigMap", "hub")
+    read = Settings.model_validate(yaml.safe_load(config.inputs["data"]["hub.yaml"])).sessions
+    assert read.eos_claim is None
+    assert read.home is not None
+    assert (read.home.storage_class, read.home.size_gib) == ("shared", 9)
 
 
 @pytest.mark.usefixtures("cygnet_hub")
@@ -156,13 +177,16 @@ def session_pod(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("offline", "cygnet_hub")
-def test_sessions_keep_to_the_level_that_their_namespace_enforces() -> None:
+@pytest.mark.parametrize("eos", [True, False])
+def test_sessions_keep_to_the_level_that_their_namespace_enforces(eos: bool) -> None:
     from cygnet_hub.config import spawner  # noqa: PLC0415
     from cygnet_hub.settings import Settings  # noqa: PLC0415
 
-    options = spawner(Settings.model_validate(settings(memory_gib=3, cores=2)).sessions)
+    options = spawner(Settings.model_validate(settings(eos=eos, memory_gib=3, cores=2)).sessions)
     assert options["namespace"] == policies.SESSIONS_NAMESPACE
-    pod = session_pod({key: value for key, value in options.items() if key != "profile_list"})
+    pod = session_pod(
+        {key: value for key, value in options.items() if key not in ("profile_list", "uid")} | {"uid": 70000}
+    )
     spec = pod["spec"]
     assert violations(spec) == []
     assert careless(spec) == []
@@ -218,8 +242,13 @@ def test_the_hub_may_do_so_in_the_namespace_of_sessions_only(local: program.Engi
     binding = local.one("RoleBinding", "hub").inputs
     assert binding["metadata"]["namespace"] == "sessions"
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "hub", "namespace": "hub"}]
-    cluster_wide = [one.name for one in local.of("ClusterRoleBinding")]
-    assert cluster_wide == ["storage"]
+    everywhere = [one.name for one in local.of("ClusterRoleBinding") if binding["subjects"] == one.inputs["subjects"]]
+    assert everywhere == ["hub"]
+    assert (
+        local.one("ClusterRole", "hub").inputs["rules"]
+        == hub.NODE_RULES
+        == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    )
 
 
 # Where pods may go

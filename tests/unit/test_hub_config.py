@@ -49,6 +49,10 @@ SECRETS = Secrets.model_validate({"proxy_token": "token of the proxy", "cookie_s
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
+EOS = {"home": None, "eos_claim": "eos"}
+ALICE = 123456
+
+
 def settings(sessions: dict[str, Any] | None = None, **keys: Any) -> Settings:
     return Settings.model_validate({**SMALLEST, **keys, "sessions": {**SMALLEST["sessions"], **(sessions or {})}})
 
@@ -99,8 +103,8 @@ def test_a_bad_setting_is_refused(tmp_path: Path, keys: dict[str, Any], sessions
 
 def test_all_findings_come_at_once(tmp_path: Path) -> None:
     text = refused(tmp_path, {"titel": "x", "idle_hours": "long", "sessions": {}})
-    assert "5 findings" in text
-    for key in ("titel", "idle_hours", "sessions.image", "sessions.size", "sessions.home"):
+    assert "4 findings" in text
+    for key in ("titel", "idle_hours", "sessions.image", "sessions.size"):
         assert f"\n  {key}: " in text
 
 
@@ -174,6 +178,14 @@ def test_a_restart_of_the_hub_ends_nothing() -> None:
     assert made().CryptKeeper["keys"] == [bytes.fromhex("cd" * 32)]
 
 
+def test_a_page_of_files_has_a_service_that_users_may_use_and_a_link() -> None:
+    told = made(files_port=8082, idle_hours=0).JupyterHub
+    (service,) = told.services
+    assert (service["name"], service["command"][-1]) == ("files", "8082")
+    assert service["oauth_redirect_uri"].startswith(told.template_vars["files_url"])
+    assert {"name": "user", "scopes": ["self", "access:services!service=files"]} in told.load_roles
+
+
 def test_the_proxy_is_a_pod_of_its_own() -> None:
     told = made(proxy_api_url="http://there:8001").ConfigurableHTTPProxy
     assert told == {"should_start": False, "api_url": "http://there:8001", "auth_token": "token of the proxy"}
@@ -185,7 +197,7 @@ def test_cookies_travel_by_https_only() -> None:
 
 def test_hub_settings_arrive() -> None:
     told = made(title="SWAN", announcement="<b>x</b>", hub_url="http://h:8081", active_session_limit=7).JupyterHub
-    assert told.template_vars == {"title": "SWAN", "announcement": "<b>x</b>"}
+    assert told.template_vars == {"title": "SWAN", "announcement": "<b>x</b>", "files_url": None}
     assert told.hub_connect_url == "http://h:8081"
     assert told.active_server_limit == 7
 
@@ -226,7 +238,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def spawner(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> SessionSpawner:
     """The spawner of a user's session, configured as the hub configures it."""
     person = SimpleNamespace(name=user, id=1, url=f"/user/{user}/")
-    return SessionSpawner(config=made(sessions, **keys), user=person, _mock=True)
+    known = SimpleNamespace(user_id={"alice": ALICE}.__getitem__)
+    return SessionSpawner(config=made(sessions, **keys), user=person, authenticator=known, _mock=True)
 
 
 def pod(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> dict[str, Any]:
@@ -271,7 +284,35 @@ def test_a_session_writes_to_its_home_and_to_scratch() -> None:
     assert volumes["home"]["persistentVolumeClaim"] == {"claimName": "home-alice"}
     assert volumes["tmp"]["emptyDir"] == {"sizeLimit": "3Gi"}
     assert volumes["shm"]["emptyDir"] == {"medium": "Memory"}
-    assert container["workingDir"] == "/home/alice"
+    assert "workingDir" not in container, "start-session goes there, when it has seen that it is there"
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_on_eos_is_its_users_own_number_and_has_the_home_that_all_machines_have() -> None:
+    manifest = pod(EOS)
+    (container,) = manifest["spec"]["containers"]
+    assert container["securityContext"]["runAsUser"] == ALICE
+    assert container["securityContext"]["runAsGroup"] == 100
+    assert environment(manifest)["HOME"] == "/eos/user/a/alice"
+    assert environment(manifest)["USER"] == "alice"
+    volumes = {volume["name"]: volume for volume in manifest["spec"]["volumes"]}
+    assert volumes["eos"]["persistentVolumeClaim"] == {"claimName": "eos", "readOnly": False}
+    assert "home" not in volumes
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "eos"]
+    assert (mount["mountPath"], mount["mountPropagation"]) == ("/eos", "HostToContainer")
+    # A missing home is told by the session itself; the container's first folder has to be there.
+    assert "workingDir" not in container
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_on_eos_asks_for_no_volume() -> None:
+    assert spawner(EOS).storage_pvc_ensure is False
+
+
+@pytest.mark.parametrize("sessions", [{"home": None}, {"eos_claim": "eos"}])
+def test_homes_are_in_one_place(sessions: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="by one of the two: home or eos_claim"):
+        settings(sessions)
 
 
 @pytest.mark.usefixtures("offline")
@@ -279,7 +320,7 @@ def test_a_session_runs_what_it_is_told_to_run() -> None:
     (container,) = pod()["spec"]["containers"]
     assert container["image"] == "registry:5000/cygnet/session:1"
     assert container["imagePullPolicy"] == "IfNotPresent"
-    assert container["args"] == ["jupyterhub-singleuser"]
+    assert container["args"] == ["/usr/local/bin/jupyterhub-singleuser"], "not one of that name that a user has"
     assert "command" not in container  # the image's entry point gives the user a name first
 
 
@@ -295,6 +336,8 @@ def test_the_environment_is_the_sites_word_for_word() -> None:
     assert found["TZ"] == "Europe/Zurich"
     assert found["BRACES"] == "{username} {}"
     assert found["JUPYTERHUB_DEFAULT_URL"] == "/lab"
+    assert found["CYGNET_LINK_HOSTS"] == ""
+    assert environment(pod({"link_hosts": ["a.example", "b.example"]}))["CYGNET_LINK_HOSTS"] == "a.example b.example"
 
 
 @pytest.mark.usefixtures("offline")
@@ -669,7 +712,10 @@ def test_without_a_claim_there_is_no_such_folder() -> None:
 def file(tmp_path: Path) -> Path:
     """The accounts of alice, and of root, who is an operator."""
     target = tmp_path / "accounts.json"
-    people = {"alice": {"hash": QUICK.hash("right")}, "root": {"hash": QUICK.hash("secret"), "admin": True}}
+    people = {
+        "alice": {"hash": QUICK.hash("right"), "uid": 1},
+        "root": {"hash": QUICK.hash("secret"), "admin": True, "uid": 2},
+    }
     target.write_text(json.dumps(people))
     return target
 
@@ -869,7 +915,7 @@ def replace(file: Path, people: dict[str, Any]) -> None:
 
 def test_a_replaced_file_is_read_again(door: AccountsAuthenticator, file: Path) -> None:
     assert enter(door, "alice", "right")
-    replace(file, {"alice": {"hash": QUICK.hash("new")}, "bob": {"hash": QUICK.hash("bob's")}})
+    replace(file, {"alice": {"hash": QUICK.hash("new"), "uid": 1}, "bob": {"hash": QUICK.hash("bob's"), "uid": 2}})
     assert enter(door, "alice", "right") is None
     assert enter(door, "alice", "new")
     assert enter(door, "bob", "bob's")
@@ -885,7 +931,7 @@ def test_an_unchanged_file_is_read_once(file: Path, monkeypatch: pytest.MonkeyPa
 def test_whoever_lost_the_account_is_out(door: AccountsAuthenticator, file: Path) -> None:
     alice = SimpleNamespace(name="alice")
     assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": False, "groups": []}
-    replace(file, {"alice": {"hash": QUICK.hash("x"), "admin": True}})
+    replace(file, {"alice": {"hash": QUICK.hash("x"), "admin": True, "uid": 1}})
     assert asyncio.run(door.refresh_user(alice)) == {"name": "alice", "admin": False, "groups": ["operators"]}
     replace(file, {})
     assert asyncio.run(door.refresh_user(alice)) is False
@@ -893,7 +939,11 @@ def test_whoever_lost_the_account_is_out(door: AccountsAuthenticator, file: Path
 
 @pytest.mark.parametrize(
     ("people", "named"),
-    [({"alice": {"hash": "plain text"}}, "alice"), ({"bob": {"password": "x"}}, "bob"), ([], "the whole file")],
+    [
+        ({"alice": {"hash": "plain text", "uid": 1}}, "alice"),
+        ({"bob": {"password": "x"}}, "bob"),
+        ([], "the whole file"),
+    ],
 )
 def test_a_bad_file_is_refused_without_showing_it(file: Path, people: Any, named: str) -> None:
     replace(file, people)

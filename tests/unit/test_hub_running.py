@@ -4,6 +4,7 @@ import html
 import json
 import socket
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from argon2 import PasswordHasher
@@ -30,7 +31,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """With the accounts ada, bob, and root, who is an operator."""
     folder = tmp_path_factory.mktemp("hub")
     accounts = folder / "accounts.json"
-    hashed = {name: {"hash": QUICK.hash(f"{name}'s"), "admin": name == "root"} for name in ("ada", "bob", "root")}
+    hashed = {
+        name: {"hash": QUICK.hash(f"{name}'s"), "admin": name == "root", "uid": 70000}
+        for name in ("ada", "bob", "root")
+    }
     accounts.write_text(json.dumps(hashed))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -140,6 +144,53 @@ def test_a_forged_choice_is_refused_on_the_page(ada: Someone) -> None:
     assert page.status_code == 400
     assert html.unescape(page.text).count(f"Error: {REFUSED}") == 1
     assert ada.api("GET", "users/ada").json()["servers"] == {}
+
+
+PULL = "git-pull?repo=https%3A%2F%2Fgit.example%2Fcourse&urlpath=lab%2Ftree%2Fcourse%2Fa.ipynb"
+
+
+def led_to(someone: Someone, link: str) -> str:
+    """Where a link leads in one step."""
+    answer = someone.http.get(f"{someone.hub}/hub/user-redirect/{link}", allow_redirects=False, timeout=10)
+    assert answer.status_code == 302, answer.text
+    return answer.headers["Location"]
+
+
+def test_a_link_asks_what_to_start_unless_it_says_so(ada: Someone) -> None:
+    assert led_to(ada, PULL) == f"/hub/spawn/ada?next={quote(f'/user/ada/{PULL}', safe='')}"
+    assert "<p>choices</p>" in ada.page(led_to(ada, PULL)).text
+
+
+def test_a_link_starts_the_session_that_it_is_for(ada: Someone) -> None:
+    start = led_to(ada, f"{PULL}&release=bleeding")
+    assert start == f"/hub/spawn/ada?release=bleeding&next={quote(f'/user/ada/{PULL}', safe='')}"
+    went = ada.http.get(f"{ada.hub}{start}", allow_redirects=False, timeout=30)
+    assert went.headers["Location"].startswith("/hub/spawn-pending/ada?")
+    assert went.headers["Location"].endswith(f"next={quote(f'/user/ada/{PULL}', safe='')}")
+    assert ada.api("GET", "users/ada").json()["servers"][""]["user_options"] == {"release": "bleeding"}
+    assert led_to(ada, f"{PULL}&release=bleeding") == f"/user/ada/{PULL}"
+    answer = ada.page(f"/hub/user-redirect/{PULL}&release=stable")
+    assert answer.status_code == 409
+    assert (
+        "This link is for <strong>Stable</strong>, and your session runs with <strong>Bleeding edge</strong>"
+        in answer.text
+    )
+    assert f'href="/user/ada/{html.escape(PULL)}"' in answer.text
+    assert 'href="/hub/home"' in answer.text
+    ada.api("DELETE", "users/ada/server")
+
+
+@pytest.mark.usefixtures("session")
+def test_a_link_for_what_is_not_offered_says_so(ada: Someone) -> None:
+    answer = ada.page(f"/hub/user-redirect/{PULL}&release=forged")
+    assert answer.status_code == 400
+    assert REFUSED in html.unescape(answer.text)
+
+
+@pytest.mark.usefixtures("session")
+def test_a_link_that_says_nothing_of_the_session_goes_to_the_one_that_runs(ada: Someone) -> None:
+    went = ada.http.get(f"{ada.hub}{led_to(ada, PULL)}", allow_redirects=False, timeout=10)
+    assert went.headers["Location"] == f"/user/ada/{PULL}"
 
 
 def test_a_choice_on_the_page_is_kept_for_the_next_time(ada: Someone) -> None:

@@ -498,6 +498,62 @@ def test_a_kernel_that_computes_is_activity(
     assert bool(server.web_app.settings["last_activity_times"]) is active
 
 
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The extension that brings repositories by links."""
+    monkeypatch.syspath_prepend(str(FOLDER / "session"))
+    return importlib.import_module("cygnet_session.links")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"repo": ["https://git.example.org/a/course"]},
+        {"repo": ["https://git.example.org:8443/~ada/course.git/"], "targetpath": ["courses/2026-a"]},
+        {"repo": ["https://git.example.org/course"], "targetPath": [""]},
+        {"repo": []},
+    ],
+)
+def test_a_link_may_bring_a_repository_to_a_folder(links: Any, given: dict[str, list[str]]) -> None:
+    assert links.refusal(given, ["git.example.org"]) == links.refusal(given, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        *(
+            ({"repo": [repository]}, "may bring a repository by HTTPS")
+            for repository in (
+                "http://a.b/c",
+                "file:///etc",
+                "/etc",
+                "git@a.b:c",
+                "ext::sh -c id",
+                "https://a.b@c.d/e",
+                "https://a.b\\@c.d/e",
+                "https://a.b/c?d",
+                "javascript:alert(1)//https://a.b/c",
+            )
+        ),
+        *(({"repo": [f"https://a.b/{name}"]}, "may not bring files to") for name in (".ssh", ".ssh/", "..", "-x")),
+        *(
+            ({"repo": ["https://a.b/c"], name: [place]}, "may not bring files to")
+            for name in ("targetpath", "targetPath")
+            for place in (".ipython", "a/.git", "/etc", "../x", "a/../../x", "a//b", ".", "a\nb")
+        ),
+        ({"repo": ["https://a.b/c"], "targetpath": ["ok", ".ssh"]}, "may not bring files to"),
+        ({"repo": ["https://a.b/c", "file:///etc"]}, "by HTTPS"),
+    ],
+)
+def test_a_link_may_bring_nothing_that_could_run(links: Any, given: dict[str, list[str]], words: str) -> None:
+    assert words in links.refusal(given, [])
+
+
+def test_a_site_says_from_which_hosts(links: Any) -> None:
+    for host in ("git.example.org.evil.example", "evil.example", "git.example.orgx"):
+        assert "from git.example.org only" in links.refusal({"repo": [f"https://{host}/c"]}, ["git.example.org"])
+
+
 def test_a_canvas_that_was_displayed_can_be_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, Any]] = []
 
@@ -532,13 +588,18 @@ def test_a_canvas_that_was_displayed_can_be_redrawn(monkeypatch: pytest.MonkeyPa
 def start_session(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The image's entry point, with files of the test in place of the container's: start_session(VARIABLE=...)."""
     text = (FOLDER / "session/start-session").read_text()
+    assert "HOME_SECONDS=60" in text
+    text = text.replace("HOME_SECONDS=60", "HOME_SECONDS=2")
     places = {"/var/lib/extrausers/passwd": "passwd", "/dev/termination-log": "last-words"}
     for place, name in places.items():
         assert place in text
         text = text.replace(place, str(tmp_path / name))
+    text = text.replace("/usr/local/share/cygnet", str(FOLDER / "session"))
+    (tmp_path / "ada").mkdir()
 
     def start(**variables: str) -> subprocess.CompletedProcess[str]:
-        usual = {"PATH": os.environ["PATH"], "HOME": "/home/ada", "USER": "ada", "SHELL": "/bin/bash"}
+        path = f"{FOLDER / 'session'}:{os.environ['PATH']}"
+        usual = {"PATH": path, "HOME": str(tmp_path / "ada"), "USER": "ada", "SHELL": "/bin/bash"}
         command = ["sh", "-c", text, "start-session", "env"]
         return subprocess.run(command, env={**usual, **variables}, capture_output=True, text=True, check=False)
 
@@ -548,8 +609,26 @@ def start_session(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[s
 def test_a_session_has_a_name_and_a_place_for_programs(start_session: Any, tmp_path: Path) -> None:
     started = start_session()
     assert started.returncode == 0, started.stderr
-    assert re.search(r"^PATH=.*:/home/ada/\.local/bin$", started.stdout, re.MULTILINE)
-    assert (tmp_path / "passwd").read_text() == f"ada:x:{os.getuid()}:{os.getgid()}:ada:/home/ada:/bin/bash\n"
+    home = tmp_path / "ada"
+    assert re.search(rf"^PATH=.*:{home}/\.local/bin$", started.stdout, re.MULTILINE)
+    assert re.search(rf"^PWD={home}$", started.stdout, re.MULTILINE), "it begins at home"
+    assert (tmp_path / "passwd").read_text() == f"ada:x:{os.getuid()}:{os.getgid()}:ada:{home}:/bin/bash\n"
+    assert (home / "tutorials" / "README.md").exists()
+
+
+def test_a_session_without_its_home_ends_and_says_why(start_session: Any, tmp_path: Path) -> None:
+    started = start_session(HOME=str(tmp_path / "nothing"))
+    assert started.returncode == 1
+    words = (tmp_path / "last-words").read_text()
+    assert words.startswith(f"The home {tmp_path}/nothing is not there on the machine of this session")
+    assert words == started.stderr
+
+
+def test_a_session_without_a_place_for_tutorials_starts(start_session: Any, tmp_path: Path) -> None:
+    (tmp_path / "ada" / ".local").touch()
+    started = start_session()
+    assert started.returncode == 0
+    assert "No tutorials: is the home full?" in started.stderr
 
 
 def test_a_session_has_the_software_that_was_chosen(start_session: Any, tmp_path: Path) -> None:
@@ -557,8 +636,8 @@ def test_a_session_has_the_software_that_was_chosen(start_session: Any, tmp_path
     started = start_session(CYGNET_VIEW=str(tmp_path))
     assert started.returncode == 0, started.stderr
     environment = dict(line.split("=", 1) for line in started.stdout.splitlines())
-    assert environment["PATH"].startswith(f"{tmp_path}/bin:")
-    assert environment["PYTHONPATH"] == f"{tmp_path}/lib/python{context.PYTHON}/site-packages"
+    assert f":{tmp_path}/bin:" in environment["PATH"]
+    assert environment["PYTHONPATH"] == f"{tmp_path}/lib/python{context.PYTHON}/startup"
     assert environment["CYGNET_VIEW"] == str(tmp_path)
 
 

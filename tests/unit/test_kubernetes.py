@@ -102,5 +102,11 @@ def test_a_pod_knows_the_api_server_only_when_it_is_somebody() -> None:
 def test_a_pod_on_the_control_plane_bears_its_taint() -> None:
     spec = pod_template({}, container("x", "r/x:1", **SIZE), on_control_plane=True)["spec"]
     (label,) = spec["nodeSelector"]
-    assert [taint["key"] for taint in spec["tolerations"]] == [label] == ["node-role.kubernetes.io/control-plane"]
+    assert label == "node-role.kubernetes.io/control-plane"
+    assert [taint["key"] for taint in spec["tolerations"]] == ["cygnet.io/unwell", label]
     assert "nodeSelector" not in GOOD
+
+
+def test_a_pod_of_the_service_runs_where_sessions_may_not() -> None:
+    spec = pod_template({}, container("x", "r/x:1", **SIZE))["spec"]
+    assert spec["tolerations"] == [{"key": "cygnet.io/unwell", "operator": "Exists", "effect": "NoSchedule"}]

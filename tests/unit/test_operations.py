@@ -31,7 +31,10 @@ from tests.unit import program
 OUTPUTS: dict[str, Any] = {
     "url": "https://10.240.3.11",
     "accounts": {"ada": "pw-1", "operator": "pw-2"},
-    "parts": {"auth": {"kind": "accounts", "admins": ["operator"]}},
+    "parts": {
+        "auth": {"kind": "accounts", "admins": ["operator"]},
+        "software": {"releases": [{"name": "stable"}, {"name": "bleeding"}]},
+    },
 }
 
 PULUMI = """#!/usr/bin/env python3
@@ -549,6 +552,35 @@ def test_a_stack_without_seats_says_how_to_get_some(tmp_path: Path, capsys: pyte
 def test_a_place_that_cannot_be_written_is_named(seats: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["sheets", "local", "--to", str(seats / "no" / "folder")]) == 1
     assert "name another place with --to FILE" in capsys.readouterr().err
+
+
+# Links
+
+
+@pytest.mark.usefixtures("pulumi")
+def test_a_link_is_written_for_a_release_that_the_stack_offers(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["link", "local", "https://git.example/a/course", "--open", "1.ipynb", "--release", "bleeding"]
+    assert command_line.main(words) == 0
+    begin = "https://10.240.3.11/hub/user-redirect/git-pull?repo=https%3A%2F%2Fgit.example%2Fa%2Fcourse"
+    assert capsys.readouterr().out == f"{begin}&urlpath=lab%2Ftree%2Fcourse%2F1.ipynb&release=bleeding\n"
+
+
+@pytest.mark.usefixtures("pulumi")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["https://git.example/course", "--release", "stabel"],
+            "offers no release 'stabel'; choose from: stable, bleeding",
+        ),
+        (["git@git.example:course"], "by HTTPS only, and not 'git@git.example:course'"),
+    ],
+)
+def test_a_link_that_would_not_work_is_not_written(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["link", "local", *words]) == 1
+    assert said in capsys.readouterr().err
 
 
 # The command itself

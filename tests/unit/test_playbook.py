@@ -168,6 +168,8 @@ def test_the_inventory_has_every_machine_in_its_groups() -> None:
         "registry": ["control-plane-1"],
         "software": ["control-plane-1"],
         "squid": ["control-plane-1"],
+        "xrootd": ["control-plane-1"],
+        "files": ["control-plane-1"],
     }
 
 

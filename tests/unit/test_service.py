@@ -18,33 +18,40 @@ COUNTS = {
         "cygnet:index:Software": 1,
         "cygnet:index:Cvmfs": 1,
         "cygnet:index:Auth": 1,
+        "cygnet:index:Eos": 1,
+        "cygnet:index:Health": 1,
         "cygnet:index:Hub": 1,
+        "cygnet:index:Login": 1,
+        "cygnet:index:Files": 1,
         "cygnet:index:Gateway": 1,
         "cygnet:Authority": 1,
         "cygnet:Certificate": 2,
         "cygnet:KeyPair": 4,
         "cygnet:Passwords": 2,
-        "cygnet:Token": 4,
+        "cygnet:Token": 5,
+        "cygnet:Keytab": 1,
         "cygnet:LocalNetwork": 1,
         "cygnet:LocalMachine": 3,
         "cygnet:RepositoryKeys": 1,
         "cygnet:Publication": 1,
-        "cygnet:Playbook": 5,
-        "cygnet:Image": 14,
+        "cygnet:Playbook": 8,
+        "cygnet:Image": 15,
         "cygnet:Member": 3,
         "pulumi:providers:kubernetes": 1,
-        "kubernetes:core/v1:Namespace": 4,
+        "kubernetes:core/v1:Namespace": 5,
         "kubernetes:core/v1:ServiceAccount": 2,
-        "kubernetes:core/v1:Service": 3,
-        "kubernetes:core/v1:Secret": 2,
-        "kubernetes:core/v1:ConfigMap": 2,
-        "kubernetes:core/v1:PersistentVolume": 1,
-        "kubernetes:core/v1:PersistentVolumeClaim": 2,
-        "kubernetes:apps/v1:Deployment": 4,
+        "kubernetes:core/v1:Service": 4,
+        "kubernetes:core/v1:Secret": 3,
+        "kubernetes:core/v1:ConfigMap": 3,
+        "kubernetes:core/v1:PersistentVolume": 3,
+        "kubernetes:core/v1:PersistentVolumeClaim": 5,
+        "kubernetes:apps/v1:Deployment": 5,
         "kubernetes:apps/v1:DaemonSet": 1,
-        "kubernetes:networking.k8s.io/v1:NetworkPolicy": 4,
-        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole": 1,
-        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding": 1,
+        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy": 1,
+        "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicyBinding": 1,
+        "kubernetes:networking.k8s.io/v1:NetworkPolicy": 5,
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole": 3,
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding": 3,
         "kubernetes:rbac.authorization.k8s.io/v1:Role": 1,
         "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding": 1,
         "kubernetes:storage.k8s.io/v1:StorageClass": 1,
@@ -103,7 +110,8 @@ def test_the_stack_tells_what_live_tests_and_operators_need(declared: Declared) 
         "url", "accounts", "certificate_authority", "inventory", "private_key", "kubeconfig", "parts",
     }  # fmt: skip
     assert set(outputs["parts"]) == {
-        "machines", "registry", "cluster", "storage", "software", "cvmfs", "auth", "hub", "gateway",
+        "machines", "registry", "cluster", "storage", "software", "cvmfs", "auth", "eos", "health", "hub", "login",
+        "files", "gateway",
     }  # fmt: skip
     assert outputs["certificate_authority"].startswith("-----BEGIN CERTIFICATE-----")
 
@@ -119,6 +127,7 @@ def test_no_secret_stands_where_it_is_not_encrypted(declared: Declared) -> None:
     _, engine = declared
     outputs, _ = engine.stack_outputs()
     values = {*outputs["accounts"].values(), outputs["private_key"], outputs["kubeconfig"]}
+    values |= {one.inputs["variables"]["eos_keytab"].strip() for one in engine.of("Playbook") if one.name == "eos"}
     values |= {value for one in engine.of("Secret") for value in one.inputs["stringData"].values()}
     values -= {outputs["certificate_authority"]} | {
         value for value in values if value.startswith("-----BEGIN CERTIFICATE")
@@ -144,7 +153,7 @@ def test_pods_keep_to_the_level_that_their_namespace_enforces(declared: Declared
         for one in engine.of("Namespace")
     }
     pods = program.pods(engine)
-    assert len(pods) == 5
+    assert len(pods) == 6
     for pod in pods:
         assert careless(pod.spec) == [], pod.name
         assert levels[pod.namespace] == "privileged" or violations(pod.spec) == [], pod.name

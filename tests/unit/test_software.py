@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from components.config import ConfigError, parse
 from components.secrets import _RepositoryKeysProvider
 from components.software import SoftwareConfig
 from software import build, sealed
+from software.keys import Keys
 from tests.unit import program
+from tests.unit.repository import Reader
 
 REPOSITORY = "software.test.internal"
 
@@ -75,7 +78,7 @@ def test_private_keys_are_secret_wherever_they_stand(local: program.Engine) -> N
 
 def test_without_releases_there_is_nothing_to_choose_and_nothing_to_serve() -> None:
     engine = program.run("site", {"cygnet:software": {"releases": []}})
-    assert {one.name for one in engine.of("Playbook")} == {"machines", "registry", "cluster", "cvmfs"}
+    assert "software" not in {one.name for one in engine.of("Playbook")}
     assert not engine.of("Publication")
     given = engine.one("Playbook", "cvmfs").inputs["variables"]
     assert (given["cvmfs_repositories"], given["squid_servers"]) == ([], [])
@@ -100,15 +103,18 @@ def keys() -> dict[str, Any]:
     return {key: made[key] for key in ("master_key", "key", "certificate")}
 
 
+def keys_of(props: dict[str, Any]) -> Keys:
+    return Keys(master=props["master_key"], repository=props["key"], certificate=props["certificate"])
+
+
 @pytest.fixture
 def props(keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the provider is given for a release that is one small file."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(pulumi.log, "info", lambda _: None)
-    monkeypatch.setattr(build, "ensure", lambda release, _: tmp_path / release)
-    (tmp_path / "stable").mkdir()
-    (tmp_path / "stable" / "setup.sh").write_text("export A=1\n")
+    monkeypatch.setattr(build, "ensure", lambda release, _: next(tmp_path.glob(f"{release}-*")))
+    view(tmp_path, 1)
     return {
         "stack": "unit",
         "repository": REPOSITORY,
@@ -117,6 +123,15 @@ def props(keys: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "keys": "a",
         **keys,
     }
+
+
+def view(folder: Path, number: int) -> None:
+    """Builds the release anew, with another content."""
+    for former in folder.glob("stable-*"):
+        shutil.rmtree(former)
+    (folder / f"stable-{number}").mkdir()
+    (folder / f"stable-{number}/.cvmfscatalog").touch()
+    (folder / f"stable-{number}/setup.sh").write_text(f"export A={number}\n")
 
 
 def revision(props: dict[str, Any]) -> int | None:
@@ -148,10 +163,32 @@ def test_the_same_content_is_the_same_revision(props: dict[str, Any]) -> None:
 
 def test_another_content_is_the_next_revision(props: dict[str, Any], tmp_path: Path) -> None:
     outs = PROVIDER.create(props).outs
-    (tmp_path / "stable" / "setup.sh").write_text("export A=2\n")
+    view(tmp_path, 2)
     edited = {**props, "releases": {"stable": "2"}}
     assert PROVIDER.diff("id", outs, edited).changes
     assert PROVIDER.update("id", outs, edited).outs["revision"] == 2
+
+
+def test_former_views_stay_for_two_revisions_and_their_objects_go_with_the_last_client(
+    props: dict[str, Any], tmp_path: Path
+) -> None:
+    outs = PROVIDER.create(props).outs
+    store, objects, there = Path(outs["store"]), [], []
+    reader = Reader(store, keys_of(props).master_public, REPOSITORY)
+    for number in range(2, 8):
+        view(tmp_path, number)
+        outs = PROVIDER.update("id", outs, {**props, "releases": {"stable": str(number)}}).outs
+        found = reader.everything()
+        assert found[b"/stable"][2] == b"stable-%d" % number
+        there.append(sorted(path.decode() for path in found if path.count(b"/") == 1 and path != b"/stable"))
+        objects.append(sum(file.is_file() for file in (store / "data").glob("??/*")))
+    assert there[:3] == [
+        ["/stable-1", "/stable-2"],
+        ["/stable-1", "/stable-2", "/stable-3"],
+        ["/stable-2", "/stable-3", "/stable-4"],
+    ]
+    assert there[-1] == ["/stable-5", "/stable-6", "/stable-7"]
+    assert objects[-1] == objects[-2], "as many are made as are taken away"
 
 
 def test_revisions_go_on_after_the_store_was_lost(props: dict[str, Any]) -> None:

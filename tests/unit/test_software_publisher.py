@@ -355,6 +355,84 @@ def test_without_the_index_all_is_the_same(publish: Publish, tmp_path: Path) -> 
     assert publish() == first
 
 
+# Former trees
+
+
+@pytest.fixture
+def views(publish: Publish, tmp_path: Path) -> Callable[[int], Published]:
+    """Publishes view number so many, which is what `stable` leads to; nothing is left of it on this computer."""
+
+    def publish_view(number: int) -> Published:
+        view = tmp_path / f"stable-{number}"
+        (view / "lib").mkdir(parents=True)
+        (view / "number").write_text(f"{number}")
+        for marked in (view, view / "lib"):
+            (marked / ".cvmfscatalog").touch()
+        for file in (*view.rglob("*"), view):
+            os.utime(file, (number, number))
+        published = publish({view.name: view}, links={"stable": view.name})
+        shutil.rmtree(view)
+        return published
+
+    return publish_view
+
+
+def test_a_link_leads_to_the_newest_and_two_former_ones_stay(views: Callable[[int], Published], reader: Reader) -> None:
+    for number in range(1, 6):
+        views(number)
+        found = reader.everything()
+        assert found[b"/stable"][::2] == (0o120777, b"stable-%d" % number)
+        there = range(max(1, number - 2), number + 1)
+        assert {path for path in found if path.endswith(b"/number")} == {b"/stable-%d/number" % n for n in there}
+        for n in there:
+            assert found[b"/stable-%d/number" % n][2] == b"%d" % n
+            assert found[b"/stable-%d" % n] == (0o40755, n * 10**9, None)
+
+
+def test_former_trees_are_counted(views: Callable[[int], Published], reader: Reader) -> None:
+    for number in (1, 2, 3):
+        views(number)
+    statistics = dict(reader.catalog(reader.verified_root()).execute("SELECT counter, value FROM statistics"))
+    counted = {name: statistics[b"subtree_" + name] for name in (b"dir", b"nested", b"regular", b"file_size")}
+    assert counted == {b"dir": 6, b"nested": 3, b"regular": 9, b"file_size": 3}
+    assert (statistics[b"self_nested"], statistics[b"self_symlink"]) == (3, 1)
+
+
+def test_to_publish_the_same_with_former_trees_is_no_news(
+    views: Callable[[int], Published], store: Path, keys: Keys
+) -> None:
+    for number in (1, 2, 3, 4):
+        views(number)
+        keep_newest(store, keys, publisher.FORMER + 1)
+    before = state(store)
+    assert views(4).revision == 4
+    assert state(store) == before
+
+
+def test_to_go_back_is_a_revision_with_what_was_left(views: Callable[[int], Published], reader: Reader) -> None:
+    for number in (1, 2, 1):
+        views(number)
+    found = reader.everything()
+    assert found[b"/stable"][2] == b"stable-1"
+    assert {b"/stable-1/number", b"/stable-2/number"} <= set(found)
+
+
+def test_a_release_that_is_not_offered_any_more_stays_for_who_has_it(
+    publish: Publish, views: Callable[[int], Published], folder: Path, reader: Reader
+) -> None:
+    views(1)
+    publish({"other-1": folder}, links={"other": "other-1"})
+    found = reader.everything()
+    assert b"/stable" not in found
+    assert found[b"/stable-1/number"][2] == b"1"
+
+
+@pytest.mark.parametrize("links", [{"stable": "gone"}, {"a": "a"}, {"a/b": "a"}])
+def test_links_that_lead_nowhere(publish: Publish, folder: Path, links: dict[str, str]) -> None:
+    with pytest.raises(EngineError, match="cannot be a link to"):
+        publish({"a": folder}, links=links)
+
+
 # What ends in the middle, and who looks meanwhile
 
 

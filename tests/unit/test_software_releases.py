@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -100,6 +99,38 @@ def test_the_list_shows_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in shown and release.title in shown for name, release in RELEASES.items())
 
 
+def test_views_and_wheels_of_former_releases_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(releases, "FOLDER", tmp_path / "software")
+    root = tmp_path / "cygnet/software"
+    (root / "wheels").mkdir(parents=True)
+    (tmp_path / "software/stable").mkdir(parents=True)
+    lines = [wheel(root / "wheels", name, {f"{name}.py": ""}) for name in ("former", "needed")]
+    lock, prewarm = (tmp_path / "software/stable" / name for name in ("requirements.lock", "prewarm"))
+    lock.write_text(lines[1])
+    prewarm.touch()
+    (root / "known-1.sqlite").touch()
+    monkeypatch.setattr(releases, "COMMON", tmp_path / "common")
+    monkeypatch.setattr(build, "RELEASES", {"stable": RELEASES["stable"]})
+    for view_folder in (RELEASES["stable"].view, root / "stable-0123456789ab", root / "gone-0123456789ab"):
+        (view_folder / "lib").mkdir(parents=True)
+    assert command_line.main(["trim"]) == 0
+    left = {str(file.relative_to(root)) for file in root.rglob("*")}
+    view_name = RELEASES["stable"].view.name
+    assert left == {
+        ".lock",
+        "known-1.sqlite",
+        "wheels",
+        "wheels/needed-1-py3-none-any.whl",
+        view_name,
+        f"{view_name}/lib",
+    }
+    assert capsys.readouterr().err.count("removing ") == 3
+    capsys.readouterr()
+
+
 # What pip makes of a lock
 
 
@@ -181,12 +212,16 @@ def test_a_view_names_no_folder_of_the_computer_that_built_it(tree: Path, made: 
         assert not (file.is_file() and any(path in file.read_bytes() for path in ours)), file
 
 
+# The computer's own Python, not that of the environment in which tests run, which has nothing from outside.
+PYTHON = Path(sys.base_prefix, "bin", "python3")
+PATH = f"{PYTHON.parent}:/usr/bin:/bin"
+
+
 def sourced(tree: Path, shell: str, then: str, **environment: str) -> str:
     """What a shell says that sources the view's setup.sh, strict as a session's start is."""
     argv = [*shell.split(), "-c", f'set -eu; . "{tree}/setup.sh"; {then}']
-    return subprocess.run(
-        argv, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, check=True
-    ).stdout
+    environment = {"PATH": PATH, "HOME": "/home/ada", **environment}
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 SHELLS = pytest.mark.parametrize("shell", ["sh", "bash", "bash --posix"])
@@ -200,16 +235,17 @@ def test_programs_and_packages_are_found(tree: Path, shell: str) -> None:
 
 @SHELLS
 def test_to_source_it_twice_changes_nothing(tree: Path, shell: str) -> None:
-    names = "$CYGNET_VIEW|$PATH|$PYTHONPATH|$JUPYTER_PATH"
+    names = "$CYGNET_VIEW|$PATH|$PYTHONPATH|$JUPYTER_PATH|$PYTHONUSERBASE"
     once = sourced(tree, shell, f'echo "{names}"', PYTHONPATH="/mine")
     twice = sourced(
         tree, shell, f'. "$CYGNET_VIEW/setup.sh"; (. "$CYGNET_VIEW/setup.sh"; echo "{names}")', PYTHONPATH="/mine"
     )
     assert once == twice
-    folder, path, python, jupyter = once.strip().split("|")
+    folder, path, python, jupyter, own = once.strip().split("|")
     assert folder == str(tree)
-    assert path == f"{tree}/bin:{tree}/{view.SITE_PACKAGES}/ROOT/bin:{os.environ['PATH']}"
-    assert python == f"{tree}/lib/python3.13/site-packages:/mine"
+    assert own == "/home/ada/.local/cygnet/it"
+    assert path == f"{own}/bin:{tree}/bin:{tree}/{view.SITE_PACKAGES}/ROOT/bin:{PATH}"
+    assert python == f"{tree}/lib/python3.13/startup:/mine"
     assert jupyter == f"{tree}/share/jupyter", "and no empty entry, which would be the working folder"
 
 
@@ -222,6 +258,55 @@ def test_a_relative_path_will_do(tree: Path) -> None:
     for shell in ("sh", "bash"):
         argv = [shell, "-c", '. "./it/setup.sh"; echo "$CYGNET_VIEW"']
         assert subprocess.run(argv, cwd=tree.parent, capture_output=True, text=True, check=True).stdout == f"{tree}\n"
+
+
+@SHELLS
+def test_a_link_to_the_view_is_followed_once(tree: Path, shell: str) -> None:
+    keyed = tree.rename(tree.with_name("stable-0123456789ab"))
+    link = tree.with_name("stable")
+    link.symlink_to(keyed.name)
+    names = 'echo "$CYGNET_VIEW" "$PYTHONUSERBASE"'
+    assert sourced(link, shell, names) == f"{keyed} /home/ada/.local/cygnet/stable\n"
+
+
+def python(tree: Path, home: Path, code: str, program: str | Path = PYTHON) -> str:
+    """What a piece of Python prints that runs with the view; an import that fails is one line."""
+    code = f"try:\n {code}\nexcept ImportError as error:\n print(error)"
+    return sourced(tree, "sh", f"'{program}' -c \"$CODE\"", HOME=str(home), CODE=code).strip()
+
+
+def test_a_users_packages_come_before_the_views_and_both_before_the_systems(tree: Path, tmp_path: Path) -> None:
+    code = "import ROOT, sys, site; print(ROOT.__file__); print(*sys.path, sep='\\n')"
+    view_packages = str(tree / view.SITE_PACKAGES)
+    first, *path = python(tree, tmp_path, code).splitlines()
+    assert first.startswith(view_packages)
+    assert next(folder for folder in path if folder.endswith("-packages")) == view_packages
+    own = Path(python(tree, tmp_path, "import site; print(site.getusersitepackages())"))
+    assert own.is_relative_to(tmp_path / ".local/cygnet/it")
+    (own / "ROOT").mkdir(parents=True)
+    (own / "ROOT/__init__.py").touch()
+    first, *path = python(tree, tmp_path, code).splitlines()
+    assert first == f"{own}/ROOT/__init__.py"
+    assert path.index(str(own)) + 1 == path.index(view_packages)
+    assert python(tree.rename(tree.with_name("other")), tmp_path, code).startswith(f"{tree.with_name('other')}/lib")
+
+
+@pytest.mark.parametrize(("options", "sees"), [([], False), (["--system-site-packages"], True)])
+def test_a_virtual_environment_has_the_view_if_it_has_the_systems_packages(
+    tree: Path, tmp_path: Path, options: list[str], sees: bool
+) -> None:
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", *options, tmp_path / "env"], check=True)
+    program = tmp_path / "env/bin/python"
+    found = python(tree, tmp_path, "import ROOT; print(ROOT.__file__)", program)
+    assert found == (f"{tree / view.SITE_PACKAGES}/ROOT/__init__.py" if sees else "No module named 'ROOT'")
+    (own,) = (tmp_path / "env/lib").glob("python*/site-packages")
+    (own / "ROOT.py").touch()
+    assert python(tree, tmp_path, "import ROOT; print(ROOT.__file__)", program) == f"{own}/ROOT.py"
+
+
+def test_what_is_to_be_left_alone_by_a_users_packages_is(tree: Path, tmp_path: Path) -> None:
+    isolated = sourced(tree, "sh", f"{PYTHON} -I -c 'import sys; print(*sys.path)'", HOME=str(tmp_path))
+    assert str(tree) not in isolated
 
 
 def test_roots_kernel_is_in_the_view(tree: Path) -> None:

@@ -1,6 +1,6 @@
 """Sign-in with the accounts of one mounted file, for sites and courses without an identity provider.
 
-accounts.json: {"alice": {"hash": "$argon2id$...", "admin": false}, ...}
+accounts.json: {"alice": {"hash": "$argon2id$...", "admin": false, "uid": 123456}, ...}
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 from jupyterhub.auth import Authenticator  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from tornado.web import HTTPError
 from traitlets import List, Unicode
 
 from cygnet_hub.patience import Patience
+from cygnet_hub.start import refusal
 
 Network = IPv4Network | IPv6Network
 
@@ -40,6 +41,8 @@ class Account(BaseModel):
     hash: str
     admin: bool = False
     """Whether it is an operator's. Nobody is an administrator in JupyterHub's sense, who may open others' sessions."""
+    uid: int = Field(gt=0)
+    """The number that stands for the user on machines."""
 
     @field_validator("hash")
     @classmethod
@@ -111,6 +114,17 @@ class AccountsAuthenticator(Authenticator):  # type: ignore[misc]
         self.patience.right(name, address)
         return as_user(name, account)
 
+    def user_id(self, name: str) -> int:
+        """The number that stands for a user on machines.
+
+        Raises:
+            HTTPError: The account is gone.
+        """
+        account = self.accounts.all().get(name)
+        if account is None:
+            raise refusal(403, f"There is no account {name} any more; ask those who run this service.")
+        return account.uid
+
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:  # noqa: ARG002
         """False for a user whose account is gone: the hub then asks for a new sign-in."""
         account = self.accounts.all().get(user.name)
@@ -120,7 +134,7 @@ class AccountsAuthenticator(Authenticator):  # type: ignore[misc]
 def as_user(name: str, account: Account) -> dict[str, Any]:
     """The account as JupyterHub wants it.
 
-    >>> as_user("root", Account(hash=PasswordHasher(1, 8, 1).hash("x"), admin=True))
+    >>> as_user("root", Account(hash=PasswordHasher(1, 8, 1).hash("x"), admin=True, uid=1))
     {'name': 'root', 'admin': False, 'groups': ['operators']}
     """
     return {"name": name, "admin": False, "groups": [OPERATORS] if account.admin else []}

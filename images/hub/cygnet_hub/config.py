@@ -6,22 +6,28 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from traitlets.config import Config
 
+from cygnet_hub import files
 from cygnet_hub.accounts import OPERATORS, AccountsAuthenticator
-from cygnet_hub.settings import FOLDER, Profile, Release, Secrets, Sessions, Settings, Size
+from cygnet_hub.links import to_session
+from cygnet_hub.settings import FOLDER, Home, Profile, Release, Secrets, Sessions, Settings, Size
 from cygnet_hub.spawner import SessionSpawner
 from cygnet_hub.start import only_known, wait_for_server
 
 GIB = 2**30
 USER_ID, GROUP_ID = 1000, 100
-HOME = "/home/{username}"
+VOLUME_HOME = "/home/{username}"
+# A home has the user's own name there: other machines know it by that, too.
+EOS_HOME = "/eos/user/{unescaped_username[0]}/{unescaped_username}"
 CULLER = "idle-culler"
 TEMPLATES = "/usr/local/share/cygnet/templates"
 PORT = 8888
 CVMFS = "/cvmfs"
+EOS = "/eos"
 # Without access:servers: what is in a session is its user's alone.
 OPERATOR_SCOPES = ["admin-ui", "list:users", "read:users:activity", "servers", "list:services"]
 
@@ -53,18 +59,30 @@ def hub(settings: Settings, secrets: Secrets) -> dict[str, Any]:
         "active_server_limit": settings.active_session_limit,
         # Users come through HTTPS only, under whatever name: their own, or 127.0.0.1 through a tunnel.
         "tornado_settings": {"cookie_options": {"secure": True, "samesite": "Lax"}},
+        "user_redirect_hook": to_session(titles(settings.sessions)),
         "template_paths": [TEMPLATES],
-        "template_vars": {"title": settings.title, "announcement": settings.announcement},
-        "services": [idle_culler(settings.idle_hours)] if settings.idle_hours else [],
-        "load_roles": roles(culler=bool(settings.idle_hours)),
+        "template_vars": {
+            "title": settings.title,
+            "announcement": settings.announcement,
+            "files_url": files.PREFIX if settings.files_port else None,
+        },
+        "services": [
+            *([idle_culler(settings.idle_hours)] if settings.idle_hours else []),
+            *([files_service(settings.files_port)] if settings.files_port else []),
+        ],
+        "load_roles": roles(culler=bool(settings.idle_hours), with_files=bool(settings.files_port)),
     }
 
 
-def roles(*, culler: bool) -> list[dict[str, Any]]:
-    """What operators may do, and the service that stops sessions where there is one: that and no more."""
-    operator = {"name": "operator", "scopes": OPERATOR_SCOPES, "groups": [OPERATORS]}
-    scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-    return [operator, {"name": CULLER, "scopes": scopes, "services": [CULLER]}] if culler else [operator]
+def roles(*, culler: bool, with_files: bool) -> list[dict[str, Any]]:
+    """What operators, users and the service that stops sessions may do, where there is such: that and no more."""
+    made = [{"name": "operator", "scopes": OPERATOR_SCOPES, "groups": [OPERATORS]}]
+    if culler:
+        scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+        made.append({"name": CULLER, "scopes": scopes, "services": [CULLER]})
+    if with_files:
+        made.append({"name": "user", "scopes": ["self", f"access:services!service={files.NAME}"]})
+    return made
 
 
 def idle_culler(idle_hours: float) -> dict[str, Any]:
@@ -74,6 +92,17 @@ def idle_culler(idle_hours: float) -> dict[str, Any]:
     # Not twice an hour, but not ten minutes late either.
     command.append(f"--cull-every={max(10, min(seconds // 10, 600))}")
     return {"name": CULLER, "command": command}
+
+
+def files_service(port: int) -> dict[str, Any]:
+    """The service that knows who wants to see files; users do not get to see that they consent to it."""
+    return {
+        "name": files.NAME,
+        "command": [sys.executable, "-m", "cygnet_hub.files", str(port)],
+        "oauth_redirect_uri": files.CALLBACK,
+        "oauth_no_confirm": True,
+        "display": False,
+    }
 
 
 def proxy(settings: Settings, secrets: Secrets) -> dict[str, Any]:
@@ -98,15 +127,19 @@ def authenticator(settings: Settings) -> dict[str, Any]:
 def spawner(sessions: Sessions) -> dict[str, Any]:
     """Sessions as pods that Kubernetes' `restricted` standard admits."""
     scratch = {"tmp": "/tmp", "passwd": "/var/lib/extrausers", "shm": "/dev/shm"}  # noqa: S108 - the pod's own
-    home = {"name": "home", "persistentVolumeClaim": {"claimName": "{pvc_name}"}}
     shared_memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
-    software, software_mount = cvmfs(sessions.cvmfs_claim)
+    folders = [
+        *machines_folder("cvmfs", CVMFS, sessions.cvmfs_claim, read_only=True),
+        *machines_folder("eos", EOS, sessions.eos_claim, read_only=False),
+    ]
+    homes = eos_homes() if sessions.home is None else volume_homes(sessions.home)
     return {
         "namespace": sessions.namespace,
         "enable_user_namespaces": False,
         "image": sessions.image,
         "image_pull_policy": "IfNotPresent",
-        "cmd": ["jupyterhub-singleuser"],
+        # By its path: what a user installs comes first on PATH.
+        "cmd": ["/usr/local/bin/jupyterhub-singleuser"],
         "default_url": "/lab",
         "start_timeout": sessions.start_timeout_seconds,
         # The same again for the server in it: a whole class that starts at once shares a few cores.
@@ -121,7 +154,6 @@ def spawner(sessions: Sessions) -> dict[str, Any]:
         # Names that are valid, readable where they can be, and never the same for two users.
         "slug_scheme": "safe",
         "pod_name_template": "session-{user_server}",
-        "uid": USER_ID,
         "gid": GROUP_ID,
         "fs_gid": GROUP_ID,
         "allow_privilege_escalation": False,
@@ -135,27 +167,25 @@ def spawner(sessions: Sessions) -> dict[str, Any]:
         "container_security_context": {"capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
         # Otherwise every Service of the namespace becomes a handful of variables.
         "extra_pod_config": {"enableServiceLinks": False},
-        "storage_pvc_ensure": True,
-        "delete_pvc": False,
-        "pvc_name_template": "home-{username}",
-        "storage_class": sessions.home.storage_class,
-        "storage_capacity": f"{sessions.home.size_gib}Gi",
-        # The web page of a user's files and a second session read the home from other nodes.
-        "storage_access_modes": ["ReadWriteMany"],
-        "working_dir": HOME,
-        "environment": {"HOME": HOME, "USER": "{username}", **_literal(sessions.environment)},
+        **homes.settings,
+        "environment": {
+            "HOME": homes.path,
+            "USER": homes.user,
+            "CYGNET_LINK_HOSTS": " ".join(sessions.link_hosts),
+            **_literal(sessions.environment),
+        },
         "volumes": [
-            home,
+            *(volume for volume, _ in homes.volumes),
             {"name": "tmp", "emptyDir": {"sizeLimit": f"{sessions.tmp_gib}Gi"}},
             {"name": "passwd", "emptyDir": {"sizeLimit": "1Mi"}},
             # Kubernetes gives 64 MiB, which process pools exceed; what is used counts as the session's memory.
             shared_memory,
-            *software,
+            *(volume for volume, _ in folders),
         ],
         "volume_mounts": [
-            {"name": "home", "mountPath": HOME},
+            *(mount for _, mount in homes.volumes),
             *({"name": name, "mountPath": path} for name, path in scratch.items()),
-            *software_mount,
+            *(mount for _, mount in folders),
         ],
         "node_selector": sessions.node_selector,
         "tolerations": [toleration.model_dump() for toleration in sessions.tolerations],
@@ -167,20 +197,66 @@ def spawner(sessions: Sessions) -> dict[str, Any]:
     }
 
 
-def cvmfs(claim: str | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The volume of software repositories, and how it is mounted; nothing of both without a claim."""
+Volume = tuple[dict[str, Any], dict[str, Any]]
+"""A pod's volume, and how its container mounts that."""
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Where homes are: what a session has for it, with KubeSpawner's fields in braces."""
+
+    path: str
+    user: str
+    settings: dict[str, Any]
+    volumes: tuple[Volume, ...] = ()
+
+
+def volume_homes(home: Home) -> Homes:
+    """Homes that are volumes, one for each user, all of one number."""
+    return Homes(
+        path=VOLUME_HOME,
+        user="{username}",
+        settings={
+            "uid": USER_ID,
+            "storage_pvc_ensure": True,
+            "delete_pvc": False,
+            "pvc_name_template": "home-{username}",
+            "storage_class": home.storage_class,
+            "storage_capacity": f"{home.size_gib}Gi",
+            # The web page of a user's files and a second session read the home from other nodes.
+            "storage_access_modes": ["ReadWriteMany"],
+        },
+        volumes=(
+            (
+                {"name": "home", "persistentVolumeClaim": {"claimName": "{pvc_name}"}},
+                {"name": "home", "mountPath": VOLUME_HOME},
+            ),
+        ),
+    )
+
+
+def eos_homes() -> Homes:
+    """Homes on /eos, which knows users by their numbers."""
+    return Homes(
+        path=EOS_HOME,
+        user="{unescaped_username}",
+        settings={"uid": lambda spawner: spawner.authenticator.user_id(spawner.user.name)},
+    )
+
+
+def machines_folder(name: str, path: str, claim: str | None, *, read_only: bool) -> list[Volume]:
+    """A folder of the session's machine, by the claim of it; nothing without a claim."""
     if claim is None:
-        return [], []
-    volume = {"name": "cvmfs", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        return []
+    volume = {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}
     # What the machine mounts there later is seen, such as a repository whose client was started anew.
-    mount = {"name": "cvmfs", "mountPath": CVMFS, "readOnly": True, "mountPropagation": "HostToContainer"}
-    return [volume], [mount]
+    mount = {"name": name, "mountPath": path, "readOnly": read_only, "mountPropagation": "HostToContainer"}
+    return [(volume, mount)]
 
 
 def choices(sessions: Sessions) -> dict[str, Any]:
     """The start page: a size and a software release, each where there is something to choose; else there is no page."""
     sizes = [profile(one, sessions, default=one is sessions.profiles[0]) for one in sessions.profiles]
-    names = {"profile": [one.name for one in sessions.profiles], "release": [one.name for one in sessions.releases]}
     if sessions.releases:
         # Releases are options of a profile, so there has to be one.
         sizes = sizes or [{"slug": "session", "display_name": "Session", "default": True}]
@@ -190,8 +266,14 @@ def choices(sessions: Sessions) -> dict[str, Any]:
         "profile_list": sizes,
         "additional_profile_form_template_paths": [TEMPLATES],
         "options_from_form": "simple",
-        "apply_user_options": only_known({name: known for name, known in names.items() if known}),
+        "apply_user_options": only_known(titles(sessions)),
     }
+
+
+def titles(sessions: Sessions) -> dict[str, dict[str, str]]:
+    """What there is to choose: for each name its values, and how users read them."""
+    offered = {"profile": sessions.profiles, "release": sessions.releases}
+    return {name: {one.name: one.title for one in known} for name, known in offered.items() if known}
 
 
 def resources(size: Size) -> dict[str, float | int]:

@@ -116,7 +116,10 @@ class Sessions(_Model):
     """The first one is chosen when the user chooses nothing."""
     releases: tuple[Release, ...] = ()
     """Likewise."""
-    home: Home
+    home: Home | None = None
+    """Where a home is a volume."""
+    eos_claim: str | None = None
+    """Claim of the volume that sessions have at /eos, where homes are then. Either this or `home`."""
     cvmfs_claim: str | None = None
     """Claim of the volume with software repositories, which sessions have at /cvmfs; none: there is no such folder."""
     tmp_gib: int = Field(10, ge=1)
@@ -125,8 +128,16 @@ class Sessions(_Model):
     """A first pull of the image counts."""
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
+    link_hosts: tuple[str, ...] = ()
+    """Hosts from which links may bring repositories; none: from any."""
     environment: dict[str, str] = {}
     """Variables of every session, for example TZ. Not for secrets: users see them."""
+
+    @model_validator(mode="after")
+    def _homes_are_in_one_place(self) -> Self:
+        if (self.home is None) == (self.eos_claim is None):
+            raise ValueError("say where homes are, by one of the two: home or eos_claim")
+        return self
 
     @field_validator("profiles", "releases")
     @classmethod
@@ -154,6 +165,8 @@ class Settings(_Model):
     """A session that nobody used for so long is stopped; 0: never."""
     active_session_limit: int = Field(0, ge=0)
     """Sessions at the same time; 0: as many as fit."""
+    files_port: int | None = Field(None, ge=1, le=65535)
+    """Where the gateway asks who wants to see files; none: there is no page of files."""
     sessions: Sessions
 
 

@@ -7,10 +7,13 @@ somebody deletes the pod. Its user would sit before a page that never comes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner  # type: ignore[import-untyped]
+
+from cygnet_hub.unwell import words
 
 CONNECT_SECONDS = 3
 
@@ -33,6 +36,24 @@ class SessionSpawner(KubeSpawner):  # type: ignore[misc]
         self.log.warning("%s: the machine %s does not answer; the session ends", self._log_name, self.lost_machine)
         await self.stop(now=True)
         return 1
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What the page shows while a session starts: Kubernetes' events, and what they mean where they do not say."""
+        async for event in super().progress():
+            yield event
+            if event.get("raw_event", {}).get("reason") == "FailedScheduling" and (told := await self.unwell()):
+                yield {**event, "message": f"Your session waits: {told}. It starts when a machine is well again."}
+
+    async def unwell(self) -> str:
+        """What does not answer on machines for sessions, in words; nothing when they are well, or cannot be asked."""
+        try:
+            nodes = await self.api.list_node()
+        except ApiException as error:
+            self.log.warning("%s: the machines' state cannot be read: %s", self._log_name, error)
+            return ""
+        if told := words(self.api.api_client.sanitize_for_serialization(nodes)["items"]):
+            self.log.warning("%s: no machine takes the session: %s", self._log_name, told)
+        return told
 
     def start(self) -> asyncio.Future[Any]:
         """Starts the session on a machine that Kubernetes chooses."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tornado.web import HTTPError
 
+from cygnet_hub.unwell import is_unplaced
+
 LOOKED_EVERY_SECONDS = 0.3
+# Machines repair what does not answer in half a minute, where they can.
+WAITS_FOR_WELL_SECONDS = 60
+REPAIR = "It is being repaired, and stands in the log of those who run this service. Start again in some minutes."
 
 
 def refusal(status: int, message: str) -> HTTPError:
@@ -18,7 +24,7 @@ def refusal(status: int, message: str) -> HTTPError:
     return error
 
 
-def only_known(choices: Mapping[str, Sequence[str]]) -> Callable[[Any, Any], None]:
+def only_known(choices: Mapping[str, Collection[str]]) -> Callable[[Any, Any], None]:
     """A hook that refuses what is no choice of the start page. Users may send anything: the API takes what they write.
 
     Args:
@@ -26,26 +32,42 @@ def only_known(choices: Mapping[str, Sequence[str]]) -> Callable[[Any, Any], Non
     """
 
     def check(spawner: Any, chosen: Mapping[str, Any]) -> None:
-        for name, value in chosen.items():
-            known = choices.get(name, ())
-            if value not in known:
-                # The hub has kept it already, for the next start that chooses nothing.
-                spawner.orm_spawner.user_options = None
-                values = f"choose one of: {', '.join(known)}" if known else f"choose: {', '.join(choices) or 'nothing'}"
-                raise refusal(400, f"there is no {name} {str(value)[:60]!r} here; {values}")
+        try:
+            for name, value in chosen.items():
+                check_choice(name, value, choices)
+        except HTTPError:
+            # The hub has kept it already, for the next start that chooses nothing.
+            spawner.orm_spawner.user_options = None
+            raise
 
     return check
+
+
+def check_choice(name: str, value: Any, choices: Mapping[str, Collection[str]]) -> None:
+    """Raises HTTPError 400 for what cannot be chosen."""
+    known = tuple(choices.get(name, ()))
+    if value not in known:
+        values = f"choose one of: {', '.join(known)}" if known else f"choose: {', '.join(choices) or 'nothing'}"
+        raise refusal(400, f"there is no {name} {str(value)[:60]!r} here; {values}")
 
 
 async def wait_for_server(spawner: Any, _pod: Any) -> None:
     """Waits until the session's server listens, which is when its container is ready.
 
     Raises:
-        HTTPError: The session ended instead, and left a message; it would be started again and again.
+        HTTPError: The session ended instead, and left a message; it would be started again and again. Or what it needs
+            did not answer for too long on the machines.
     """
+    placed = time.monotonic()
     while not (pod := _seen(spawner)) or not spawner.is_pod_running(pod):
         if words := last_words(pod):
             raise refusal(500, words)
+        if not is_unplaced(pod):
+            placed = time.monotonic()
+        elif time.monotonic() - placed > WAITS_FOR_WELL_SECONDS:
+            placed = time.monotonic()
+            if words := await spawner.unwell():
+                raise refusal(503, f"No machine can take your session now: {words}. {REPAIR}")
         await asyncio.sleep(LOOKED_EVERY_SECONDS)
 
 

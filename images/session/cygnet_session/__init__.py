@@ -15,7 +15,7 @@ EVERY_SECONDS = 60
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": "cygnet_session"}]
+    return [{"module": "cygnet_session"}, {"module": "cygnet_session.page"}]
 
 
 def _load_jupyter_server_extension(server: Any) -> None:

@@ -1,0 +1,92 @@
+// JupyterLab's page shows what its server says that its user should know, as long as it says so.
+//
+// JupyterLab loads an extension as a container of Webpack's module federation: an object with `init`, which is given the
+// modules that all share, and `get`, which gives the extension's own. This file is such a container as it stands.
+(() => {
+  'use strict';
+
+  const NAME = 'cygnet-notices';
+  const EVERY_MS = 10000;
+  const PATIENCE_MS = 15000;
+  const SILENT =
+    'Your session does not answer since {since}. Mostly files or software that it needs hang, and are being repaired; ' +
+    'it goes on by itself.';
+  let shared;
+
+  /** A module that JupyterLab has loaded already. */
+  async function module(name) {
+    const [version] = Object.values(shared[name]);
+    return (await version.get())();
+  }
+
+  /** A notice in words, with the time as this browser's user writes it. */
+  function words(notice) {
+    const time = new Date(notice.since * 1000);
+    return notice.text.replace('{since}', time.toLocaleTimeString([], {hour: '2-digit', minute: '2-digit'}));
+  }
+
+  /** Shows what is new, changes what reads otherwise now, and takes away what is no longer so. */
+  function show(notices, shown, Notification) {
+    for (const [id, {toast}] of shown) {
+      if (!notices.some(notice => notice.id === id)) {
+        Notification.dismiss(toast);
+        shown.delete(id);
+      }
+    }
+    for (const notice of notices) {
+      const text = words(notice);
+      const before = shown.get(notice.id);
+      if (!before) {
+        shown.set(notice.id, {text, toast: Notification.warning(text, {autoClose: false})});
+      } else if (before.text !== text) {
+        Notification.update({id: before.toast, message: text, type: 'warning', autoClose: false});
+        before.text = text;
+      }
+    }
+  }
+
+  async function activate(app) {
+    const {Notification} = await module('@jupyterlab/apputils');
+    const {ServerConnection} = await module('@jupyterlab/services');
+    const settings = app.serviceManager.serverSettings;
+    const shown = new Map();
+
+    async function look() {
+      const asked = {id: 'session', text: SILENT, since: Date.now() / 1000};
+      // What a mount holds can hold the whole server. Where the cause was told already, that stays.
+      const late = setTimeout(() => shown.size || show([asked], shown, Notification), PATIENCE_MS);
+      try {
+        const answer = await ServerConnection.makeRequest(`${settings.baseUrl}cygnet/notices`, {}, settings);
+        if (answer.ok) {
+          show(await answer.json(), shown, Notification);
+        }
+      } catch (error) {
+        // There is no connection: JupyterLab itself tells that.
+      } finally {
+        clearTimeout(late);
+      }
+    }
+
+    async function goOn() {
+      if (!document.hidden) {
+        await look();
+      }
+      setTimeout(goOn, EVERY_MS);
+    }
+
+    void goOn();
+  }
+
+  const plugin = {id: `${NAME}:plugin`, description: 'Shows notices of the server', autoStart: true, activate};
+
+  window._JUPYTERLAB = window._JUPYTERLAB || {};
+  window._JUPYTERLAB[NAME] = {
+    init: modules => {
+      shared = modules;
+    },
+    get: async () => {
+      const extension = {__esModule: true, default: plugin};
+      return () => extension;
+    }
+  };
+})();

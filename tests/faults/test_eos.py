@@ -1,0 +1,93 @@
+"""Homes are away: nothing that was acknowledged is lost, and those who work go on when they are back."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from testinfra.host import Host
+
+from tests.live.stack import LiveStack
+from tests.live.visitor import Visitor
+from tests.live.waiting import until
+
+RECORDS = 300
+
+# Each record counts when fsync has come back.
+WRITE = f"""
+import os, time
+acknowledged = 0
+with open("records", "wb", buffering=0) as file:
+    for number in range({RECORDS}):
+        file.write(number.to_bytes(4, "big") * 256)
+        os.fsync(file.fileno())
+        acknowledged += 1
+        time.sleep(0.03)
+print(acknowledged)
+"""
+CHECK = f"""
+data = open("records", "rb").read()
+print(data == b"".join(number.to_bytes(4, "big") * 256 for number in range({RECORDS})))
+"""
+
+
+def test_a_server_that_is_killed_during_a_write_loses_nothing(
+    stack: LiveStack, started: Callable[[str], Visitor]
+) -> None:
+    physicist = started("physicist")
+    server = stack.host(stack.group("control_plane")[0])
+    kernel = physicist.kernel()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(kernel.run, WRITE, seconds=200)
+        time.sleep(4)
+        server.check_output("systemctl kill --signal=KILL xrootd@cygnet")
+        assert writing.result() == f"{RECORDS}\n"
+    kernel.close()
+    assert physicist.run(CHECK) == "True\n"
+    assert server.service("xrootd@cygnet").is_running
+
+
+def test_a_running_session_sees_its_home_again_when_its_client_was_killed(
+    stack: LiveStack, started: Callable[[str], Visitor]
+) -> None:
+    physicist = started("physicist")
+    kernel = physicist.kernel()
+    kernel.run("open('kept.txt', 'w').write('kept')")
+    pod = stack.session_pod(physicist.name)
+    assert pod
+    machine = stack.host(pod["spec"]["nodeName"])
+    machine.check_output("systemctl kill --signal=KILL xrdmount@user")
+    read = (
+        "import os\n"
+        "try:\n    print(open(os.environ['HOME'] + '/kept.txt').read())\nexcept OSError as error:\n    print(error)"
+    )
+    until(lambda: kernel.run(read) == "kept\n", "the session sees its home", seconds=20)
+    kernel.close()
+
+
+def test_a_session_without_its_home_says_so(stack: LiveStack) -> None:
+    physicist = Visitor(stack, "physicist")
+    with _stopped([stack.host(name) for name in stack.group("worker")]):
+        answer = physicist.ask_for_session()
+        said = answer.text + (_progress(physicist) if answer.status_code == 202 else "")
+        assert "is not there on the machine of this session" in said, said
+        until(lambda: not physicist.server(), "the hub has given that session up", seconds=60)
+    physicist.start()
+    physicist.stop()
+
+
+def _progress(visitor: Visitor) -> str:
+    """All that the hub tells of a start, until that has ended."""
+    return visitor.api("GET", f"/hub/api/users/{visitor.name}/server/progress").text
+
+
+@contextmanager
+def _stopped(hosts: list[Host]) -> Iterator[None]:
+    """Homes are not mounted there for a while."""
+    for host in hosts:
+        host.check_output("systemctl stop cygnet-health xrdmount@user")
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.check_output("systemctl start xrdmount@user cygnet-health")

@@ -1,0 +1,341 @@
+"""What sessions need hangs, dies or is refused: it is noticed, sessions are kept away and told, and it is repaired."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from testinfra.host import Host
+
+from components.kubernetes import UNWELL_TAINT
+from tests.journeys.browser import browser
+from tests.journeys.person import Person
+from tests.live.kernel import Kernel, KernelError
+from tests.live.stack import LiveStack
+from tests.live.visitor import Visitor
+from tests.live.waiting import until
+
+NOTICED_SECONDS = 30
+REPAIRED_SECONDS = 60
+LISTED = "import os; print(bool(os.listdir(os.path.dirname(os.environ['CYGNET_VIEW']))))"
+HOME_LISTED = "import os; print(os.listdir(os.environ['HOME']) is not None)"
+FILL = """
+import os
+block = os.urandom(1 << 20)
+with open('big', 'wb') as file:
+    for _ in range({mib}):
+        file.write(block)
+"""
+
+
+@pytest.fixture
+def repository(stack: LiveStack) -> str:
+    """The stack's own."""
+    return str(stack.parts["software"]["repository"])
+
+
+@pytest.fixture
+def unit(repository: str) -> str:
+    """Its client."""
+    return f"swfs@{repository}.service"
+
+
+@pytest.fixture
+def workers(stack: LiveStack) -> list[Host]:
+    return [stack.host(name) for name in stack.group("worker")]
+
+
+def taint(stack: LiveStack, machine: str) -> str:
+    """The value of the taint that keeps sessions away; empty when there is none."""
+    (node,) = (node for node in stack.items("nodes") if node["metadata"]["name"] == machine)
+    return next((one["value"] for one in node["spec"].get("taints", []) if one["key"] == UNWELL_TAINT), "")
+
+
+def place(stack: LiveStack, visitor: Visitor) -> str:
+    """The machine of a user's session."""
+    pod = stack.session_pod(visitor.name)
+    assert pod
+    return str(pod["spec"]["nodeName"])
+
+
+def told(visitor: Visitor) -> list[str]:
+    """The notices that the page of a session would show, by their ids."""
+    answer = visitor.api("GET", f"/user/{visitor.name}/cygnet/notices")
+    answer.raise_for_status()
+    return [notice["id"] for notice in answer.json()]
+
+
+def hang(host: Host, unit: str) -> None:
+    """The client stays there and answers nobody."""
+    host.check_output(f"systemctl kill --signal=STOP --kill-whom=main {unit}")
+
+
+def journal(host: Host, since: float) -> str:
+    """What the checker said from then on."""
+    return str(host.check_output(f"journalctl --unit=cygnet-health --since=@{since:.0f} --output=cat"))
+
+
+@contextmanager
+def stopped(host: Host, *units: str) -> Iterator[None]:
+    """The units do not run for a while."""
+    host.check_output(f"systemctl stop {' '.join(units)}")
+    try:
+        yield
+    finally:
+        host.check_output(f"systemctl start {' '.join(units)}")
+
+
+@contextmanager
+def unmountable(hosts: list[Host], repository: str) -> Iterator[None]:
+    """The client ends, and cannot start again: its settings are away."""
+    file = f"/etc/cygnet/cvmfs/{repository}.json"
+    for host in hosts:
+        host.check_output(f"mv {file} {file}.away && systemctl kill --signal=KILL swfs@{repository}.service")
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.check_output(f"mv {file}.away {file}")
+
+
+def test_a_hung_client_is_noticed_and_repaired_and_a_running_session_goes_on(
+    stack: LiveStack, unit: str, started: Callable[[str], Visitor]
+) -> None:
+    physicist = started("physicist")
+    machine = place(stack, physicist)
+    host, kernel = stack.host(machine), physicist.kernel()
+    assert kernel.run(LISTED) == "True\n"
+    assert told(physicist) == []
+
+    hang(host, unit)
+    began = time.time()
+    until(lambda: taint(stack, machine) == "cvmfs", "the taint is set", seconds=NOTICED_SECONDS, every=0.2)
+    noticed = time.time() - began
+    assert told(physicist) == ["software"]
+    until(lambda: not taint(stack, machine), "the taint is lifted", seconds=REPAIRED_SECONDS, every=0.2)
+    lifted = time.time() - began
+    until(lambda: lists(kernel), "the session sees the software", seconds=30)
+    seen = time.time() - began
+    until(lambda: told(physicist) == [], "the notice is gone", seconds=15)
+    print(f"\nhung client: noticed after {noticed:.1f} s, lifted after {lifted:.1f} s, seen again after {seen:.1f} s")
+
+    said = journal(host, began - 1)
+    assert f"/cvmfs/{stack.parts['software']['repository']} does not answer, since " in said
+    assert said.count("its client was killed") == 1, said
+    assert lifted < REPAIRED_SECONDS
+    kernel.close()
+
+
+@pytest.fixture
+def home_unit(stack: LiveStack) -> str:
+    """The client of homes."""
+    if not any(mount["path"] == "/eos/user" for mount in stack.parts["health"]["mounts"]):
+        pytest.skip(f"the stack '{stack.name}' has no homes below /eos")
+    return "xrdmount@user.service"
+
+
+def test_a_hung_client_of_homes_is_noticed_and_repaired(
+    stack: LiveStack, home_unit: str, started: Callable[[str], Visitor]
+) -> None:
+    physicist = started("physicist")
+    machine = place(stack, physicist)
+    host, kernel = stack.host(machine), physicist.kernel()
+    assert kernel.run(HOME_LISTED) == "True\n"
+    hang(host, home_unit)
+    began = time.time()
+    until(lambda: taint(stack, machine) == "eos", "the taint is set", seconds=NOTICED_SECONDS, every=0.2)
+    noticed = time.time() - began
+    until(lambda: not taint(stack, machine), "the taint is lifted", seconds=REPAIRED_SECONDS, every=0.2)
+    lifted = time.time() - began
+    until(lambda: lists(kernel, HOME_LISTED), "the session sees its home", seconds=30)
+    seen = time.time() - began
+    print(f"\nhung homes: noticed after {noticed:.1f} s, lifted after {lifted:.1f} s, seen again after {seen:.1f} s")
+    assert journal(host, began - 1).count("its client was killed") == 1
+    kernel.close()
+
+
+def test_a_client_that_waits_for_the_server_of_homes_is_let_be(
+    stack: LiveStack, home_unit: str, started: Callable[[str], Visitor]
+) -> None:
+    physicist = started("physicist")
+    machine = place(stack, physicist)
+    host, kernel = stack.host(machine), physicist.kernel()
+    first = stack.host(stack.group("control_plane")[0])
+    kernel.run("file = open('open.txt', 'w'); file.write('before '); file.flush()")
+    client = host.check_output(f"systemctl show {home_unit} --property=MainPID")
+    began = time.time()
+    with stopped(first, "xrootd@cygnet"):
+        until(lambda: taint(stack, machine) == "eos", "sessions are kept away", seconds=NOTICED_SECONDS, every=0.2)
+        until(lambda: "is let be" in journal(host, began - 1), "the server is found to be away", seconds=30)
+    until(lambda: not taint(stack, machine), "sessions may come again", seconds=90)
+    assert host.check_output(f"systemctl show {home_unit} --property=MainPID") == client, "what is open stays open"
+    kernel.run("file.write('after'); file.close()", seconds=90)
+    assert kernel.run("print(open('open.txt').read())") == "before after\n"
+    kernel.close()
+
+
+def test_a_home_that_is_almost_full_is_told(home_unit: str, started: Callable[[str], Visitor]) -> None:
+    assert home_unit
+    physicist = started("physicist")
+    assert told(physicist) == []
+    try:
+        physicist.run(FILL.format(mib=960), seconds=120)
+        until(lambda: told(physicist) == ["home"], "the notice is there", seconds=15)
+    finally:
+        physicist.run("import os; os.remove('big')")
+    until(lambda: told(physicist) == [], "the notice is gone", seconds=15)
+
+
+def lists(kernel: Kernel, code: str = LISTED) -> bool:
+    """Whether a running kernel can list the repository, or its home."""
+    try:
+        return kernel.run(code) == "True\n"
+    except KernelError:  # it asked while there was none
+        return False
+
+
+@pytest.mark.parametrize("service", ["nginx", "squid"])
+def test_without_its_server_or_its_proxy_cached_software_goes_on(
+    stack: LiveStack, workers: list[Host], service: str
+) -> None:
+    """The repository answers, out of the machine's cache: machines stay open for sessions."""
+    first = stack.host(stack.group("control_plane")[0])
+    began = time.time()
+    with stopped(first, service):
+        time.sleep(NOTICED_SECONDS)
+        assert [name for name in stack.group("worker") if taint(stack, name)] == []
+        physicist = Visitor(stack, "physicist")
+        try:
+            physicist.start(release="stable")
+            assert physicist.run(LISTED) == "True\n"
+        finally:
+            physicist.stop()
+    assert [journal(host, began) for host in workers] == [""] * len(workers)
+
+
+@pytest.mark.timeout(420, func_only=True)
+def test_a_forged_revision_is_refused_with_words_and_the_last_good_one_stays(
+    stack: LiveStack, workers: list[Host], repository: str, unit: str
+) -> None:
+    first, worker = stack.host(stack.group("control_plane")[0]), workers[0]
+    machine = stack.group("worker")[0]
+    manifest = f"/var/lib/cygnet-software/cvmfs/{repository}/.cvmfspublished"
+    cache = f"/var/lib/cygnet-cvmfs/{repository}"
+    first.check_output(f"cp --preserve {manifest} /root/manifest && sed --in-place 's/^S[0-9]*$/S99999/' {manifest}")
+    try:
+        status = f"systemctl show {unit} --property=StatusText --value"
+        until(lambda: "altered" in worker.check_output(status), "it is refused", seconds=90)
+        assert worker.check_output(f"ls /cvmfs/{repository}")
+        assert not taint(stack, machine)
+
+        # A machine that never saw the true one does not mount, and says why.
+        began = time.time()
+        worker.check_output(f"systemctl stop {unit} cygnet-health && mv {cache} {cache}.away && mkdir -m 700 {cache}")
+        assert worker.run(f"systemctl start {unit}").rc != 0
+        words = worker.check_output(f"journalctl --unit={unit} --since=@{began:.0f} --output=cat")
+        assert "the manifest was altered" in words, words
+        worker.check_output("systemctl start cygnet-health")
+        until(lambda: taint(stack, machine) == "cvmfs", "sessions are kept away", seconds=NOTICED_SECONDS)
+        summary = worker.check_output("systemctl show cygnet-health --property=StatusText --value")
+        assert f"/cvmfs/{repository} is not mounted, since" in summary
+    finally:
+        first.check_output(f"cp --preserve /root/manifest {manifest} && rm /root/manifest")
+        worker.check_output(f"if test -d {cache}.away; then rm -r {cache} && mv {cache}.away {cache}; fi")
+        worker.check_output(f"systemctl restart {unit} cygnet-health")
+    until(lambda: not taint(stack, machine), "sessions may come again", seconds=REPAIRED_SECONDS)
+
+
+def test_a_full_cache_disk_is_an_error_for_what_is_not_there_and_passes(
+    stack: LiveStack, workers: list[Host], repository: str, unit: str
+) -> None:
+    worker, machine = workers[0], stack.group("worker")[0]
+    cache, view = f"/var/lib/cygnet-cvmfs/{repository}", f"/cvmfs/{repository}/stable"
+    read = f"find {view} -type f -size +1M -exec cat {{}} + | wc --bytes"
+    worker.check_output(f"systemctl stop {unit} && mount -t tmpfs -o size=24m,mode=700 tmpfs {cache}")
+    try:
+        worker.check_output(f"systemctl start {unit}")
+        assert "Input/output error" in worker.run(read).stderr
+        assert "No space left on device" in worker.check_output(f"journalctl --unit={unit} --lines=50 --output=cat")
+        assert worker.file(f"{view}/setup.sh").is_file
+        time.sleep(NOTICED_SECONDS)
+        assert not taint(stack, machine), "it answers, and what is in the cache can be used"
+    finally:
+        worker.check_output(f"systemctl stop {unit} && umount --lazy {cache} && systemctl start {unit}")
+    assert worker.run(f"cat {view}/setup.sh").rc == 0
+
+
+def test_who_finds_no_machine_is_told_why(stack: LiveStack, workers: list[Host], repository: str) -> None:
+    physicist = Visitor(stack, "physicist")
+    words = f"no answer from the software repository on {len(workers)} of {len(workers)} machines"
+    with unmountable(workers, repository):
+        for machine in stack.group("worker"):
+            until(lambda machine=machine: taint(stack, machine) == "cvmfs", "it is noticed", seconds=NOTICED_SECONDS)
+        answer = physicist.ask_for_session(release="stable")
+        assert answer.status_code == 202, answer.text
+        # The hub's answer ends when the start has: it is given up after a minute.
+        said = physicist.api("GET", f"/hub/api/users/{physicist.name}/server/progress").text
+        assert f"Your session waits: {words}" in said, said
+        assert f"No machine can take your session now: {words}" in said, said
+    for machine in stack.group("worker"):
+        until(lambda machine=machine: not taint(stack, machine), f"{machine} is well", seconds=REPAIRED_SECONDS)
+    until(lambda: not physicist.server(), "the hub has given that session up", seconds=60)
+    physicist.start()
+    physicist.stop()
+
+
+def test_a_session_waits_for_a_machine_that_is_being_repaired(
+    stack: LiveStack, workers: list[Host], repository: str
+) -> None:
+    physicist = Visitor(stack, "physicist")
+    with ExitStack() as ends:
+        with unmountable(workers, repository):
+            for machine in stack.group("worker"):
+                until(lambda machine=machine: bool(taint(stack, machine)), "it is noticed", seconds=NOTICED_SECONDS)
+            physicist.ask_for_session(release="stable")
+            ends.callback(physicist.stop)
+        until(physicist.is_ready, "the session has started", seconds=60)
+
+
+def test_a_machine_that_boots_takes_no_session_before_its_mounts_answer(stack: LiveStack, repository: str) -> None:
+    machine = stack.group("worker")[-1]
+    host = stack.host(machine)
+    started = "systemctl show --property=ActiveEnterTimestampMonotonic --value"
+    with unmountable([host], repository):
+        booted = host.check_output("cat /proc/1/stat").split()[21]
+        host.run("systemctl reboot")
+
+        def back() -> bool:
+            done = host.run("cat /proc/1/stat")
+            return done.rc == 0 and done.stdout.split()[21] != booted and host.service("kubelet").is_running
+
+        until(back, "it has restarted", seconds=90, through=RuntimeError)
+        kubelet, checker = (int(host.check_output(f"{started} {unit}")) for unit in ("kubelet", "cygnet-health"))
+        assert checker < kubelet
+        assert taint(stack, machine) == "cvmfs"
+    until(lambda: not taint(stack, machine), "sessions may come", seconds=REPAIRED_SECONDS)
+
+
+def test_a_person_sees_a_notice_while_the_software_does_not_answer(
+    stack: LiveStack, unit: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    pictures: Path | None = request.config.option.pictures
+    with browser(stack.ca_file, tmp_path, stack.url) as chromium, ExitStack() as ends:
+        person = Person(chromium, stack.url, "physicist", stack.accounts["physicist"], pictures=pictures)
+        visitor = Visitor(stack, "physicist")
+        ends.callback(visitor.stop)
+        ends.callback(person.close)
+        person.sign_in()
+        person.start()
+        notice = person.page.locator(".Toastify__toast").filter(
+            has_text="The software repository does not answer since"
+        )
+        expect(notice).to_have_count(0)
+        host = stack.host(place(stack, visitor))
+        with stopped(host, "cygnet-health"):  # nobody repairs it meanwhile
+            hang(host, unit)
+            expect(notice).to_be_visible(timeout=30_000)
+            person.picture("notice")
+        expect(notice).to_have_count(0, timeout=REPAIRED_SECONDS * 1000)
+        person.picture("no-notice")
