@@ -21,13 +21,6 @@ NOTICED_SECONDS = 30
 REPAIRED_SECONDS = 60
 LISTED = "import os; print(bool(os.listdir(os.path.dirname(os.environ['CYGNET_VIEW']))))"
 HOME_LISTED = "import os; print(os.listdir(os.environ['HOME']) is not None)"
-FILL = """
-import os
-block = os.urandom(1 << 20)
-with open('big', 'wb') as file:
-    for _ in range({mib}):
-        file.write(block)
-"""
 
 
 @pytest.fixture
@@ -176,18 +169,6 @@ def test_a_client_that_waits_for_the_server_of_homes_is_let_be(
     kernel.close()
 
 
-def test_a_home_that_is_almost_full_is_told(home_unit: str, started: Callable[[str], Visitor]) -> None:
-    assert home_unit
-    physicist = started("physicist")
-    assert told(physicist) == []
-    try:
-        physicist.run(FILL.format(mib=960), seconds=120)
-        until(lambda: told(physicist) == ["home"], "the notice is there", seconds=15)
-    finally:
-        physicist.run("import os; os.remove('big')")
-    until(lambda: told(physicist) == [], "the notice is gone", seconds=15)
-
-
 def lists(kernel: Kernel, code: str = LISTED) -> bool:
     """Whether a running kernel can list the repository, or its home."""
     try:
@@ -252,7 +233,7 @@ def test_a_full_cache_disk_is_an_error_for_what_is_not_there_and_passes(
 ) -> None:
     worker, machine = workers[0], stack.group("worker")[0]
     cache, view = f"/var/lib/cygnet-cvmfs/{repository}", f"/cvmfs/{repository}/stable"
-    read = f"find {view} -type f -size +1M -exec cat {{}} + | wc --bytes"
+    read = f"find {view}/ -type f -size +1M -exec cat {{}} + | wc --bytes"
     worker.check_output(f"systemctl stop {unit} && mount -t tmpfs -o size=24m,mode=700 tmpfs {cache}")
     try:
         worker.check_output(f"systemctl start {unit}")
