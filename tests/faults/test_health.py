@@ -3,15 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
 from testinfra.host import Host
 
 from components.kubernetes import UNWELL_TAINT
-from tests.journeys.browser import browser
-from tests.journeys.person import Person
 from tests.live.kernel import Kernel, KernelError
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
@@ -296,27 +292,3 @@ def test_a_machine_that_boots_takes_no_session_before_its_mounts_answer(stack: L
         assert checker < kubelet
         assert taint(stack, machine) == "cvmfs"
     until(lambda: not taint(stack, machine), "sessions may come", seconds=REPAIRED_SECONDS)
-
-
-def test_a_person_sees_a_notice_while_the_software_does_not_answer(
-    stack: LiveStack, unit: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    pictures: Path | None = request.config.option.pictures
-    with browser(stack.ca_file, tmp_path, stack.url) as chromium, ExitStack() as ends:
-        person = Person(chromium, stack.url, "physicist", stack.accounts["physicist"], pictures=pictures)
-        visitor = Visitor(stack, "physicist")
-        ends.callback(visitor.stop)
-        ends.callback(person.close)
-        person.sign_in()
-        person.start()
-        notice = person.page.locator(".Toastify__toast").filter(
-            has_text="The software repository does not answer since"
-        )
-        expect(notice).to_have_count(0)
-        host = stack.host(place(stack, visitor))
-        with stopped(host, "cygnet-health"):  # nobody repairs it meanwhile
-            hang(host, unit)
-            expect(notice).to_be_visible(timeout=30_000)
-            person.picture("notice")
-        expect(notice).to_have_count(0, timeout=REPAIRED_SECONDS * 1000)
-        person.picture("no-notice")
