@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
+from components.eos import FOLDER, home
+
 PORT = 3923
 PREFIX = "/files"
 """Below which all its addresses are, such as /files/eos/user/a/ada/."""
@@ -96,9 +98,10 @@ def settings(
         trusted: The network of the gateway.
     """
     own = [f"  xff-src: {trusted}, 127.0.0.0/8", f"  shr-db: {state}/shares.db", f"  hist: {state}/volumes"]
-    volumes = [_volume(f"user/{name[0]}/{name}", folder, {"rwmd.": [name]}) for name in homes]
+    volumes = [_volume(home(name), folder, {"rwmd.": [name]}) for name in homes]
     volumes += [
-        _volume(name, folder, {"r": readers, "rwmd.": writers}) for name, (readers, writers) in sorted(data.items())
+        _volume(f"{FOLDER}/{name}", folder, {"r": readers, "rwmd.": writers})
+        for name, (readers, writers) in sorted(data.items())
     ]
     return "\n".join([_OPTIONS, *own, "", *volumes])
 
@@ -106,7 +109,7 @@ def settings(
 def _volume(path: str, folder: str, rights: Mapping[str, Iterable[str]]) -> str:
     r"""A folder that users have at the path that it has in their sessions.
 
-    >>> print(_volume("opendata", "/srv/files", {"r": ["ada", "bob"], "rwmd.": []}))
+    >>> print(_volume("/eos/opendata", "/srv/files", {"r": ["ada", "bob"], "rwmd.": []}))
     [/eos/opendata]
       /srv/files/opendata
       accs:
@@ -114,4 +117,4 @@ def _volume(path: str, folder: str, rights: Mapping[str, Iterable[str]]) -> str:
     <BLANKLINE>
     """
     given = [f"    {letters}: {', '.join(names)}" for letters, names in rights.items() if names]
-    return "\n".join([f"[/eos/{path}]", f"  {folder}/{path}", "  accs:", *given, ""])
+    return "\n".join([f"[{path}]", f"  {folder}{path.removeprefix(FOLDER)}", "  accs:", *given, ""])

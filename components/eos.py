@@ -126,12 +126,10 @@ _FOR_CLIENTS: Mapping[str, Sequence[str]] = {
 class Eos(pulumi.ComponentResource):
     """Mounts /eos on every machine, from a server of the stack's own or one that is there. Stands on machines and auth.
 
-    Gives `folder`, known when all of it is mounted there, `homes`, the folder in which a home is INITIAL/NAME (both
-    None with client none), `home_gib`, and `told`, for people.
+    Gives `folder`, known when all of it is mounted there (None with client none), `home_gib`, and `told`, for people.
     """
 
     folder: pulumi.Output[str] | None
-    homes: str | None
     home_gib: int
     told: pulumi.Output[dict[str, Any]]
 
@@ -147,7 +145,7 @@ class Eos(pulumi.ComponentResource):
         super().__init__("cygnet:index:Eos", name, None, opts)
         self.home_gib = config.home_gib
         if config.client == "none":
-            self.folder = self.homes = None
+            self.folder = None
             self.told = pulumi.Output.from_input({"client": config.client})
         else:
             self._mount(name, config, machines, auth)
@@ -181,7 +179,6 @@ class Eos(pulumi.ComponentResource):
             opts=inside,
         )
         self.folder = playbook.id.apply(lambda _: FOLDER)
-        self.homes = HOMES
         self.told = mounted.apply(
             lambda all_of_them: {
                 "client": config.client,

@@ -93,16 +93,7 @@ class Files(pulumi.ComponentResource):
         k8s.core.v1.Secret(name, metadata=metadata, string_data={KEY_VARIABLE: key}, opts=inside)
         k8s.networking.v1.NetworkPolicy(name, metadata=metadata, spec=NETWORK_POLICY, opts=inside)
         cluster.machines_folder("files", _FOLDER, "ReadWriteMany", namespace=namespace, parent=self)
-        k8s.core.v1.PersistentVolumeClaim(
-            f"{name}-links",
-            metadata={"name": "links", "namespace": namespace},
-            spec={
-                "storageClassName": storage.storage_class,
-                "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Gi"}},
-            },
-            opts=inside,
-        )
+        storage.claim(f"{name}-links", metadata={"name": "links", "namespace": namespace}, opts=inside)
         k8s.apps.v1.Deployment(
             name,
             metadata=metadata,
@@ -222,11 +213,11 @@ def deployment_spec(config: FilesConfig, *, image: str, node: str, started_with:
             "scratch": {"emptyDir": {}},
         },
         on_control_plane=True,
+        node=node,
     )
     template["spec"]["securityContext"] = {
         "runAsUser": _OWNER, "runAsGroup": _OWNER, "supplementalGroups": [_VOLUMES_GROUP],
     }  # fmt: skip
-    template["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
     return {
         "replicas": 1,
         "strategy": {"type": "Recreate"},  # two cannot have one database of links

@@ -7,6 +7,7 @@ at the service's origin, which both share their host, and so their cookies, with
 from typing import Any
 
 from components.copyparty import KEY_VARIABLE, PREFIX, SHARES, SIGN_OUT, USER_HEADER
+from components.gateway import public_url
 
 SIGN_IN_PAGES = (f"{PREFIX}/sign-in", f"{PREFIX}/oauth_callback")
 _WHO = f"{PREFIX}/who"
@@ -49,7 +50,7 @@ def at_page(service_port: int, *, sign_in: str, files: str, preview: str) -> lis
         files: Where copyparty answers.
         preview: Where notebooks are shown.
     """
-    service = "https://{http.request.host}" + ("" if service_port == 443 else f":{service_port}")
+    service = public_url("{http.request.host}", service_port)
     sign_out = _redirect(f"{service}/hub/logout")
     return [
         {"match": [{"path": ["/", PREFIX]}], "handle": [_redirect(f"{PREFIX}/")], "terminal": True},

@@ -14,7 +14,7 @@ from components.base import PartConfig
 from components.cluster import Cluster
 from components.hub import Hub
 from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
-from components.policies import PROXY_PORT, in_hub, tcp
+from components.policies import PROXY_PORT, from_networks, in_hub, tcp
 from components.registry import Registry
 from components.secrets import Authority, Certificate
 
@@ -158,11 +158,11 @@ def caddy_config(config: GatewayConfig, host: str, proxy_address: str, sites: Se
         proxy_address: Where the hub's proxy listens, "name:port".
         sites: What has a port of its own.
     """
-    port = "" if config.https_port == 443 else f":{config.https_port}"
+    here = public_url("{http.request.host}", config.https_port)
     to_https = {
         "handler": "static_response",
         "status_code": 308,
-        "headers": {"Location": [f"https://{{http.request.host}}{port}{{http.request.uri}}"]},
+        "headers": {"Location": [f"{here}{{http.request.uri}}"]},
     }
     to_hub = {"handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": proxy_address}]}]}
     # Sites are configured here and not by the names in requests: nothing is to be issued or redirected by itself.
@@ -195,12 +195,11 @@ def caddy_config(config: GatewayConfig, host: str, proxy_address: str, sites: Se
 
 def network_policy(config: GatewayConfig, sites: Sequence[Site] = ()) -> dict[str, Any]:
     """Who may connect to the gateway, and that it may connect to the hub's proxy, to sites and to DNS only."""
-    sources = [{"ipBlock": {"cidr": str(network)}} for network in config.allowed_networks]
-    ports = [tcp(port) for port in (_HTTPS_PORT, _HTTP_PORT, *dict(_numbered(sites)))]
+    ports = (_HTTPS_PORT, _HTTP_PORT, *dict(_numbered(sites)))
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": ports, **({"from": sources} if sources else {})}],
+        "ingress": [from_networks(config.allowed_networks, *ports)],
         "egress": [
             DNS_EGRESS,
             {"to": [in_hub("proxy")], "ports": [tcp(PROXY_PORT)]},
@@ -253,8 +252,8 @@ def deployment_spec(
             "scratch": {"emptyDir": {}},
         },
         on_control_plane=True,
+        node=node,
     )
-    template["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
     return {
         "replicas": 1,
         # Two cannot hold the same port of one machine.

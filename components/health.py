@@ -56,6 +56,7 @@ class Health(pulumi.ComponentResource):
         # With both folders: they are known when all of it is mounted.
         known = pulumi.Output.all(cvmfs.repositories, eos.told, cvmfs.folder, eos.folder)
         self.mounts = known.apply(lambda told: [*cvmfs_mounts(cvmfs.client, told[0]), *eos_mounts(told[1])])
+        reached = cluster.kubeconfig.apply(api)
         Playbook(
             name,
             "health.yml",
@@ -66,8 +67,8 @@ class Health(pulumi.ComponentResource):
                 "health_deadline_seconds": config.deadline_seconds,
                 "health_every_seconds": config.every_seconds,
                 "health_certificate_until": certificate_until(dt.datetime.now(dt.UTC).date()),
-                "health_api": cluster.kubeconfig.apply(lambda kubeconfig: api(kubeconfig)[0]),
-                "health_authority": cluster.kubeconfig.apply(lambda kubeconfig: api(kubeconfig)[1]),
+                "health_api": reached.apply(lambda told: told[0]),
+                "health_authority": reached.apply(lambda told: told[1]),
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*cluster.members, permission]),
         )

@@ -221,16 +221,7 @@ class Hub(pulumi.ComponentResource):
         )
 
     def _database(self, storage: Storage) -> None:
-        k8s.core.v1.PersistentVolumeClaim(
-            "hub",
-            metadata=self._metadata("hub"),
-            spec={
-                "storageClassName": storage.storage_class,
-                "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Gi"}},
-            },
-            opts=self._inside,
-        )
+        storage.claim("hub", metadata=self._metadata("hub"), opts=self._inside)
 
     def _hub(self, image: pulumi.Output[str], settings: pulumi.Output[str], secret: pulumi.Output[str]) -> None:
         k8s.core.v1.ConfigMap("hub", metadata=self._metadata("hub"), data={"hub.yaml": settings}, opts=self._inside)

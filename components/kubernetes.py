@@ -82,10 +82,15 @@ def pod_template(
     annotations: Mapping[str, str] | None = None,
     service_account: str | None = None,
     on_control_plane: bool = False,
+    node: str | None = None,
 ) -> dict[str, Any]:
-    """A pod of unprivileged containers; it knows the API server only with a `service_account`."""
+    """A pod of unprivileged containers; it knows the API server only with a `service_account`.
+
+    Where it runs: anywhere, on a machine of the control plane, or on the one `node`.
+    """
     # The service's own pods need none of what a machine may be unwell of.
     tolerated = [UNWELL_TAINT, *([CONTROL_PLANE_LABEL] if on_control_plane else [])]
+    label = {"kubernetes.io/hostname": node} if node else {CONTROL_PLANE_LABEL: ""} if on_control_plane else {}
     return {
         "metadata": {"labels": dict(labels), "annotations": dict(annotations or {})},
         "spec": {
@@ -96,7 +101,7 @@ def pod_template(
             "containers": [dict(one) for one in containers],
             "volumes": [{"name": name, **volume} for name, volume in (volumes or {}).items()],
             "tolerations": [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in tolerated],
-            **({"nodeSelector": {CONTROL_PLANE_LABEL: ""}} if on_control_plane else {}),
+            **({"nodeSelector": label} if label else {}),
         },
     }
 

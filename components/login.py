@@ -15,6 +15,7 @@ from components.cluster import Cluster
 from components.cvmfs import Cvmfs
 from components.eos import Eos, home
 from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
+from components.policies import from_networks, outside
 from components.registry import Registry
 from components.secrets import KeyPair
 from components.software import Software
@@ -131,12 +132,11 @@ def user_files(hashes: Mapping[str, str], user_ids: Mapping[str, int]) -> dict[s
 
 def network_policy(config: LoginConfig, not_outside: Sequence[str]) -> dict[str, Any]:
     """Who may connect, and that its users reach what sessions reach: DNS and the outside, and nothing of the stack."""
-    sources = [{"ipBlock": {"cidr": str(network)}} for network in config.allowed_networks]
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": [{"protocol": "TCP", "port": _PORT}], **({"from": sources} if sources else {})}],
-        "egress": [DNS_EGRESS, {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": sorted(not_outside)}}]}],
+        "ingress": [from_networks(config.allowed_networks, _PORT)],
+        "egress": [DNS_EGRESS, outside(not_outside)],
     }
 
 
@@ -193,8 +193,8 @@ def deployment_spec(
             **{name: {"hostPath": {"path": folder, "type": "Directory"}} for name, folder in mounts.items()},
         },
         on_control_plane=True,
+        node=node,
     )
-    template["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
     # Files of the Secret are root's alone, and not of a group that users have.
     template["spec"]["securityContext"] = {"runAsUser": 0, "runAsGroup": 0}
     return {

@@ -1,5 +1,7 @@
 """Network policies: where the hub, its proxy and sessions may go, and who may come to them."""
 
+from collections.abc import Sequence
+from ipaddress import IPv4Network
 from typing import Any
 
 import pulumi
@@ -20,7 +22,7 @@ def labels(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "cygnet"}
 
 
-def session_policy(not_outside: list[str]) -> dict[str, Any]:
+def session_policy(not_outside: Sequence[str]) -> dict[str, Any]:
     """What a session may: answer the proxy and the hub; reach the hub, DNS and the outside, and nothing else of ours.
 
     Args:
@@ -33,9 +35,20 @@ def session_policy(not_outside: list[str]) -> dict[str, Any]:
         "egress": [
             DNS_EGRESS,
             {"to": [in_hub("hub")], "ports": [tcp(HUB_PORT)]},
-            {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": sorted(not_outside)}}]},
+            outside(not_outside),
         ],
     }
+
+
+def outside(not_outside: Sequence[str]) -> dict[str, Any]:
+    """An egress rule: whatever is in none of these networks."""
+    return {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": sorted(not_outside)}}]}
+
+
+def from_networks(networks: Sequence[IPv4Network], *ports: int) -> dict[str, Any]:
+    """An ingress rule: who may come to these ports; without networks everyone may."""
+    sources = [{"ipBlock": {"cidr": str(network)}} for network in networks]
+    return {"ports": [tcp(port) for port in ports], **({"from": sources} if sources else {})}
 
 
 def hub_policy(api_server: pulumi.Input[str]) -> dict[str, Any]:

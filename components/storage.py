@@ -1,5 +1,6 @@
 """Storage: volumes that every machine of the cluster sees, such as homes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pulumi
@@ -72,6 +73,19 @@ class Storage(pulumi.ComponentResource):
         self.folder = config.folder
         self.storage_class = made.metadata.apply(lambda given: str(given.name))
         self.register_outputs({"storage_class": self.storage_class})
+
+    def claim(self, name: str, *, metadata: Mapping[str, Any], opts: pulumi.ResourceOptions) -> None:
+        """Makes a volume for what one pod of the service keeps."""
+        k8s.core.v1.PersistentVolumeClaim(
+            name,
+            metadata=dict(metadata),
+            spec={
+                "storageClassName": self.storage_class,
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+            opts=opts,
+        )
 
 
 def provisioner_spec(config: StorageConfig, image: str) -> dict[str, Any]:
