@@ -40,6 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, _interrupt)  # so that our own stack is removed then, too
+    # A shell has its background commands ignore it, and whatever they start: programs whose ends are tested, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if pictures := config.option.pictures:
         pictures.mkdir(parents=True, exist_ok=True)
     if name := config.option.stack:

@@ -1,12 +1,11 @@
 """Software is away: those who start then are told why, and those who work go on when it is back."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
-from testinfra.host import Host
 
 from tests.live.stack import LiveStack
+from tests.live.units import stopped
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
 
@@ -21,10 +20,11 @@ def unit(stack: LiveStack) -> str:
 
 def test_a_session_without_its_software_says_so(stack: LiveStack, unit: str) -> None:
     physicist = Visitor(stack, "physicist")
-    with _stopped([stack.host(name) for name in stack.group("worker")], unit):
+    # Stopped as well: what repairs it.
+    with stopped([stack.host(name) for name in stack.group("worker")], "cygnet-health", unit):
         answer = physicist.ask_for_session(release="stable")
         # The hub answers when the session has failed, or after 10 s, and tells the rest on the page of its progress.
-        said = answer.text + (_progress(physicist) if answer.status_code == 202 else "")
+        said = answer.text + (physicist.progress() if answer.status_code == 202 else "")
         assert "is not there on the machine of this session" in said, said
         until(lambda: not physicist.server(), "the hub has given that session up", seconds=60)
     physicist.start()
@@ -35,30 +35,10 @@ def test_a_running_session_sees_software_again_when_its_client_comes_back(
     stack: LiveStack, unit: str, started: Callable[[str], Visitor]
 ) -> None:
     physicist = started("physicist")
-    pod = stack.session_pod(physicist.name)
-    assert pod
-    machine = stack.host(pod["spec"]["nodeName"])
+    machine = stack.host(stack.session_machine(physicist.name))
     assert physicist.run(READ) == "True\n"
     machine.check_output(f"systemctl kill --signal=KILL {unit}")
     until(lambda: machine.service(unit).is_running, "the client runs again", seconds=30)
     kernel = physicist.kernel()
     until(lambda: kernel.run(READ) == "True\n", "the session sees the software", seconds=30)
     kernel.close()
-
-
-def _progress(visitor: Visitor) -> str:
-    """All that the hub tells of a start, until that has ended."""
-    answer = visitor.api("GET", f"/hub/api/users/{visitor.name}/server/progress")
-    return answer.text
-
-
-@contextmanager
-def _stopped(hosts: list[Host], unit: str) -> Iterator[None]:
-    """The unit does not run there for a while, and nobody has noticed yet."""
-    for host in hosts:
-        host.check_output(f"systemctl stop cygnet-health {unit}")
-    try:
-        yield
-    finally:
-        for host in hosts:
-            host.check_output(f"systemctl start {unit} cygnet-health")

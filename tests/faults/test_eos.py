@@ -1,13 +1,11 @@
 """Homes are away: nothing that was acknowledged is lost, and those who work go on when they are back."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-
-from testinfra.host import Host
 
 from tests.live.stack import LiveStack
+from tests.live.units import stopped
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
 
@@ -53,9 +51,7 @@ def test_a_running_session_sees_its_home_again_when_its_client_was_killed(
     physicist = started("physicist")
     kernel = physicist.kernel()
     kernel.run("open('kept.txt', 'w').write('kept')")
-    pod = stack.session_pod(physicist.name)
-    assert pod
-    machine = stack.host(pod["spec"]["nodeName"])
+    machine = stack.host(stack.session_machine(physicist.name))
     machine.check_output("systemctl kill --signal=KILL xrdmount@user")
     read = (
         "import os\n"
@@ -67,27 +63,11 @@ def test_a_running_session_sees_its_home_again_when_its_client_was_killed(
 
 def test_a_session_without_its_home_says_so(stack: LiveStack) -> None:
     physicist = Visitor(stack, "physicist")
-    with _stopped([stack.host(name) for name in stack.group("worker")]):
+    # Stopped as well: what repairs it.
+    with stopped([stack.host(name) for name in stack.group("worker")], "cygnet-health", "xrdmount@user"):
         answer = physicist.ask_for_session()
-        said = answer.text + (_progress(physicist) if answer.status_code == 202 else "")
+        said = answer.text + (physicist.progress() if answer.status_code == 202 else "")
         assert "is not there on the machine of this session" in said, said
         until(lambda: not physicist.server(), "the hub has given that session up", seconds=60)
     physicist.start()
     physicist.stop()
-
-
-def _progress(visitor: Visitor) -> str:
-    """All that the hub tells of a start, until that has ended."""
-    return visitor.api("GET", f"/hub/api/users/{visitor.name}/server/progress").text
-
-
-@contextmanager
-def _stopped(hosts: list[Host]) -> Iterator[None]:
-    """Homes are not mounted there for a while."""
-    for host in hosts:
-        host.check_output("systemctl stop cygnet-health xrdmount@user")
-    try:
-        yield
-    finally:
-        for host in hosts:
-            host.check_output("systemctl start xrdmount@user cygnet-health")

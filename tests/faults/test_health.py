@@ -10,6 +10,7 @@ from testinfra.host import Host
 from components.kubernetes import UNWELL_TAINT
 from tests.live.kernel import Kernel, KernelError
 from tests.live.stack import LiveStack
+from tests.live.units import stopped
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
 
@@ -42,13 +43,6 @@ def taint(stack: LiveStack, machine: str) -> str:
     return next((one["value"] for one in node["spec"].get("taints", []) if one["key"] == UNWELL_TAINT), "")
 
 
-def place(stack: LiveStack, visitor: Visitor) -> str:
-    """The machine of a user's session."""
-    pod = stack.session_pod(visitor.name)
-    assert pod
-    return str(pod["spec"]["nodeName"])
-
-
 def told(visitor: Visitor) -> list[str]:
     """The notices that the page of a session would show, by their ids."""
     answer = visitor.api("GET", f"/user/{visitor.name}/cygnet/notices")
@@ -64,16 +58,6 @@ def hang(host: Host, unit: str) -> None:
 def journal(host: Host, since: float) -> str:
     """What the checker said from then on."""
     return str(host.check_output(f"journalctl --unit=cygnet-health --since=@{since:.0f} --output=cat"))
-
-
-@contextmanager
-def stopped(host: Host, *units: str) -> Iterator[None]:
-    """The units do not run for a while."""
-    host.check_output(f"systemctl stop {' '.join(units)}")
-    try:
-        yield
-    finally:
-        host.check_output(f"systemctl start {' '.join(units)}")
 
 
 @contextmanager
@@ -93,7 +77,7 @@ def test_a_hung_client_is_noticed_and_repaired_and_a_running_session_goes_on(
     stack: LiveStack, unit: str, started: Callable[[str], Visitor]
 ) -> None:
     physicist = started("physicist")
-    machine = place(stack, physicist)
+    machine = stack.session_machine(physicist.name)
     host, kernel = stack.host(machine), physicist.kernel()
     assert kernel.run(LISTED) == "True\n"
     assert told(physicist) == []
@@ -129,7 +113,7 @@ def test_a_hung_client_of_homes_is_noticed_and_repaired(
     stack: LiveStack, home_unit: str, started: Callable[[str], Visitor]
 ) -> None:
     physicist = started("physicist")
-    machine = place(stack, physicist)
+    machine = stack.session_machine(physicist.name)
     host, kernel = stack.host(machine), physicist.kernel()
     assert kernel.run(HOME_LISTED) == "True\n"
     hang(host, home_unit)
@@ -149,13 +133,13 @@ def test_a_client_that_waits_for_the_server_of_homes_is_let_be(
     stack: LiveStack, home_unit: str, started: Callable[[str], Visitor]
 ) -> None:
     physicist = started("physicist")
-    machine = place(stack, physicist)
+    machine = stack.session_machine(physicist.name)
     host, kernel = stack.host(machine), physicist.kernel()
     first = stack.host(stack.group("control_plane")[0])
     kernel.run("file = open('open.txt', 'w'); file.write('before '); file.flush()")
     client = host.check_output(f"systemctl show {home_unit} --property=MainPID")
     began = time.time()
-    with stopped(first, "xrootd@cygnet"):
+    with stopped([first], "xrootd@cygnet"):
         until(lambda: taint(stack, machine) == "eos", "sessions are kept away", seconds=NOTICED_SECONDS, every=0.2)
         until(lambda: "is let be" in journal(host, began - 1), "the server is found to be away", seconds=30)
     until(lambda: not taint(stack, machine), "sessions may come again", seconds=90)
@@ -180,7 +164,7 @@ def test_without_its_server_or_its_proxy_cached_software_goes_on(
     """The repository answers, out of the machine's cache: machines stay open for sessions."""
     first = stack.host(stack.group("control_plane")[0])
     began = time.time()
-    with stopped(first, service):
+    with stopped([first], service):
         time.sleep(NOTICED_SECONDS)
         assert [name for name in stack.group("worker") if taint(stack, name)] == []
         physicist = Visitor(stack, "physicist")
@@ -252,7 +236,7 @@ def test_who_finds_no_machine_is_told_why(stack: LiveStack, workers: list[Host],
         answer = physicist.ask_for_session(release="stable")
         assert answer.status_code == 202, answer.text
         # The hub's answer ends when the start has: it is given up after a minute.
-        said = physicist.api("GET", f"/hub/api/users/{physicist.name}/server/progress").text
+        said = physicist.progress()
         assert f"Your session waits: {words}" in said, said
         assert f"No machine can take your session now: {words}" in said, said
     for machine in stack.group("worker"):

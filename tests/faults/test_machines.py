@@ -37,18 +37,18 @@ def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
 ) -> None:
     physicist = started("physicist")
     physicist.kernel().run("open('kept.txt', 'w').write('42')")
-    dead = _machine(stack, physicist)
+    dead = stack.session_machine(physicist.name)
 
     _kill(stack, dead)
     until(lambda: not _is_ready(stack, dead), f"{dead} is seen to be dead", seconds=60)
     neighbour = started("neighbour")
-    assert _machine(stack, neighbour) != dead
+    assert stack.session_machine(neighbour.name) != dead
 
     until(lambda: not physicist.server(), "the hub knows that the session has ended", seconds=60)
     page = physicist.http.get(f"{physicist.url}/user/{physicist.name}/lab", timeout=30)
     assert f"The machine on which your session ran ({dead}) stopped answering" in page.text
     physicist.start()
-    assert _machine(stack, physicist) != dead
+    assert stack.session_machine(physicist.name) != dead
     assert physicist.kernel().run("print(open('kept.txt').read())") == "42\n"
 
     _up(stack)
@@ -65,7 +65,7 @@ def test_a_worker_is_added_and_drained_before_it_goes(stack: LiveStack, started:
 
     with _closed(stack, *workers):
         physicist = started("physicist")
-    assert _machine(stack, physicist) == new
+    assert stack.session_machine(physicist.name) == new
     physicist.kernel().run("open('kept.txt', 'w').write('43')")
 
     write_config(Stack(stack.name), _config_with_workers(len(workers)))
@@ -101,13 +101,6 @@ def _closed(stack: LiveStack, *machines: str) -> Iterator[None]:
         yield
     finally:
         stack.kubectl("uncordon", *machines)
-
-
-def _machine(stack: LiveStack, user: Visitor) -> str:
-    """Where a user's session runs."""
-    pod = stack.session_pod(user.name)
-    assert pod, f"{user.name} has no session"
-    return str(pod["spec"]["nodeName"])
 
 
 def _is_ready(stack: LiveStack, machine: str) -> bool:

@@ -11,17 +11,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-FOLDER = Path(sys.argv[1])
+
+class GitHost(ThreadingHTTPServer):
+    """The repositories of a folder, on a port of this machine."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.folder = folder
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        self.socket = context.wrap_socket(self.socket, server_side=True)
 
 
 class Handler(BaseHTTPRequestHandler):
     """Git's own program answers, as below any web server."""
 
+    server: GitHost
+
     def do_GET(self) -> None:
         asked = urlsplit(self.path)
         said = {"PATH_INFO": asked.path, "QUERY_STRING": asked.query, "REQUEST_METHOD": self.command}
         said |= {"CONTENT_TYPE": self.headers.get("Content-Type", ""), "GIT_HTTP_EXPORT_ALL": "1"}
-        said |= {"GIT_PROJECT_ROOT": str(FOLDER), "GIT_PROTOCOL": self.headers.get("Git-Protocol", "")}
+        said |= {"GIT_PROJECT_ROOT": str(self.server.folder), "GIT_PROTOCOL": self.headers.get("Git-Protocol", "")}
         said |= {"HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", "")}
         length = self.headers.get("Content-Length", "0")
         answer = subprocess.run(
@@ -45,8 +56,4 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(FOLDER / "cert.pem", FOLDER / "key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.serve_forever()
+    GitHost(Path(sys.argv[1]), int(sys.argv[2])).serve_forever()

@@ -132,6 +132,12 @@ class LiveStack:
         pods = self.items("pods", "--namespace", namespace, f"--selector=hub.jupyter.org/username={user}")
         return next((pod for pod in pods if "deletionTimestamp" not in pod["metadata"]), None)
 
+    def session_machine(self, user: str) -> str:
+        """The machine on which a user's session runs."""
+        pod = self.session_pod(user)
+        assert pod, f"{user} has no session"
+        return str(pod["spec"]["nodeName"])
+
     def _run_kubectl(self, arguments: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
         command = [str(tools.path("kubectl")), "--kubeconfig", str(self.folder / "kubeconfig"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)

@@ -118,6 +118,10 @@ class Visitor:
             str(cookie.value) for cookie in self.http.cookies if cookie.name == "_xsrf" and cookie.path == "/hub/"
         )
 
+    def progress(self) -> str:
+        """All that the hub tells of the session's start, until that has ended."""
+        return self.api("GET", f"/hub/api/users/{self.name}/server/progress").text
+
 
 @contextmanager
 def session(stack: LiveStack, name: str) -> Iterator[Visitor]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from engine import tools
 from engine.progress import Progress
 from software.keys import Keys, make_keys
 from software.publisher import Published, publish, renew_whitelist
 from tests.live.waiting import until
+from tests.machines.mount_client import MountClient
 
 FQRN = "software.example.org"
 POLL_SECONDS = 2
@@ -132,19 +130,19 @@ class Server:
         return [line for line in self.log.read_text().splitlines() if '"GET ' in line and word in line]
 
 
-class Client:
-    """swfs, in a process of its own, as systemd would run it."""
+class Client(MountClient):
+    """swfs."""
+
+    program, command = "swfs", ("mount",)
+    start_seconds, stop_seconds = 30, 20
 
     def __init__(self, folder: Path, **config: Any) -> None:
-        self.folder, self.cache, self.log = folder, folder / "cache", folder / "swfs.log"
-        self.mountpoint = Path(tempfile.mkdtemp(prefix="cygnet-swfs-"))
-        self.mountpoint.chmod(0o755)
-        self.config = {
+        self.cache = folder / "cache"
+        usual = {
             "repository": FQRN, "proxies": ["DIRECT"], "cache": str(self.cache), "quota_mib": 200,
-            "poll_seconds": POLL_SECONDS, "timeout_seconds": TIMEOUT_SECONDS, **config,
+            "poll_seconds": POLL_SECONDS, "timeout_seconds": TIMEOUT_SECONDS,
         }  # fmt: skip
-        self.told: list[str] = []
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, usual | config)
 
     def trusting(self, keys: Keys) -> Client:
         """With this master key."""
@@ -153,52 +151,8 @@ class Client:
         self.config["public_keys"] = [str(file)]
         return self
 
-    def write_config(self) -> Path:
-        file = self.folder / "config.json"
-        file.write_text(json.dumps(self.config))
-        return file
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs it to its end."""
-        argv = [str(tools.path("swfs")), *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-
     def check(self) -> subprocess.CompletedProcess[str]:
         return self.run("check", str(self.write_config()))
-
-    def refusal(self) -> str:
-        """Why it does not mount. It has to end by itself, and leave nothing mounted."""
-        done = self.run("mount", str(self.write_config()), str(self.mountpoint))
-        assert done.returncode == 1, done.stderr
-        assert self.mounts() == 0
-        return done.stderr
-
-    def start(self) -> Client:
-        """Mounts, and waits until it says that it did."""
-        place = self.folder / "notify"
-        place.unlink(missing_ok=True)
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify.bind(str(place))
-        self.notify.setblocking(False)
-        argv = [str(tools.path("swfs")), "mount", str(self.write_config()), str(self.mountpoint)]
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(argv, stderr=log, env=os.environ | {"NOTIFY_SOCKET": str(place)})
-        self.told.clear()
-        ended = self.process.poll
-        until(lambda: "READY=1" in self.status() or ended() is not None, "it mounts", seconds=30, every=0.02)
-        assert ended() is None, self.log.read_text()
-        return self
-
-    def status(self) -> str:
-        """All that it told systemd so far."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self.told.append(self.notify.recv(4096).decode())
-        return "\n".join(self.told)
-
-    def mounts(self) -> int:
-        """How many mounts there are at the mount point."""
-        return Path("/proc/self/mounts").read_text().split().count(str(self.mountpoint))
 
     def attribute(self, name: str) -> str:
         return os.getxattr(self.mountpoint, f"user.{name}").decode()
@@ -206,24 +160,3 @@ class Client:
     def cached_mib(self) -> float:
         files = (file for file in self.cache.rglob("*") if file.is_file())
         return sum(file.stat().st_size for file in files) / 2**20
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ends it by a signal; gives its exit status."""
-        assert self.process
-        self.process.send_signal(number)
-        return self.process.wait(20)
-
-    def remove_process(self) -> None:
-        """Ends it, if it runs."""
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-    def remove(self) -> None:
-        """Leaves nothing, whatever happened."""
-        self.remove_process()
-        if hasattr(self, "notify"):
-            self.notify.close()
-        while self.mounts():
-            subprocess.run(["umount", "--lazy", self.mountpoint], check=True)
-        self.mountpoint.rmdir()

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from components.eos import home
 from engine import tools
 from engine.progress import Progress
 from tests.live.waiting import until
-from tests.machines.xrootd import ADA, ADAM, BOB, CAROL, STRANGER, TIMEOUT_SECONDS, Client, XRootD, as_user, home, shell
+from tests.machines.xrootd import ADA, ADAM, BOB, CAROL, STRANGER, TIMEOUT_SECONDS, Client, XRootD, as_user, shell
 
 MANY = 10_000
 

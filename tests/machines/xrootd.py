@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine import tools
+from components.eos import home
 from tests.live.waiting import until
+from tests.machines.mount_client import MountClient
 
 T = TypeVar("T")
 
@@ -25,10 +26,6 @@ ADA, ADAM, BOB, CAROL, STRANGER = 100001, 100002, 100003, 100004, 100005
 USERS = {"ada": ADA, "adam": ADAM, "bob": BOB, "carol": CAROL}
 XROOTD = 1094  # the server refuses to run as root
 TIMEOUT_SECONDS = 3
-
-
-def home(name: str) -> str:
-    return f"/eos/user/{name[0]}/{name}"
 
 
 def as_user(uid: int, work: Callable[[], T]) -> T:
@@ -167,28 +164,25 @@ class XRootD:
         shutil.rmtree(self.folder)
 
 
-class Client:
-    """xrdmount, in a process of its own, as systemd would run it."""
+class Client(MountClient):
+    """xrdmount."""
+
+    program = "xrdmount"
+    start_seconds, stop_seconds = 60, 30
 
     def __init__(self, server: XRootD, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-        self.log = folder / "xrdmount.log"
-        self.mountpoint = Path(tempfile.mkdtemp(prefix="cygnet-xrdmount-"))
-        self.mountpoint.chmod(0o755)
         self.keytab = folder / "sss.keytab"
+        config = {
+            "server": f"root://127.0.0.1:{server.port}", "export": "/eos", "keytab": str(self.keytab),
+            "users": str(folder / "users.json"), "timeout_seconds": TIMEOUT_SECONDS,
+        }  # fmt: skip
+        super().__init__(folder, config)
         shutil.copy(server.keytab, self.keytab)
         self.keytab.chmod(0o600)
         self.users: dict[str, dict[str, Any]] = {
             name: {"uid": uid, "home": home(name)} for name, uid in USERS.items()
         } | {"machine": {"uid": 0}}
-        self.config: dict[str, Any] = {
-            "server": f"root://127.0.0.1:{server.port}", "export": "/eos", "keytab": str(self.keytab),
-            "users": str(folder / "users.json"), "timeout_seconds": TIMEOUT_SECONDS,
-        }  # fmt: skip
         self.write_users()
-        self.process: subprocess.Popen[bytes] | None = None
-        self.notified: list[str] = []
 
     def write_users(self) -> None:
         """As Ansible does: the new file takes the old one's place."""
@@ -198,64 +192,3 @@ class Client:
 
     def home(self, name: str) -> Path:
         return self.mountpoint / home(name).removeprefix("/eos/")
-
-    def write_config(self) -> Path:
-        file = self.folder / "config.json"
-        file.write_text(json.dumps(self.config))
-        return file
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs it to its end."""
-        argv = [str(tools.path("xrdmount")), *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-
-    def refusal(self) -> str:
-        """Why it does not mount. It has to end by itself, and leave nothing mounted."""
-        done = self.run(str(self.write_config()), str(self.mountpoint))
-        assert done.returncode == 1, done.stderr
-        assert self.mounts() == 0
-        return done.stderr
-
-    def start(self) -> Client:
-        """Mounts, and waits until it says that it did."""
-        place = self.folder / "notify"
-        place.unlink(missing_ok=True)
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.notify.bind(str(place))
-        self.notify.setblocking(False)
-        argv = [str(tools.path("xrdmount")), str(self.write_config()), str(self.mountpoint)]
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(argv, stderr=log, env=os.environ | {"NOTIFY_SOCKET": str(place)})
-        self.notified.clear()
-        ended = self.process.poll
-        until(lambda: "READY=1" in self.status() or ended() is not None, "it mounts", seconds=60, every=0.02)
-        assert ended() is None, self.log.read_text()
-        return self
-
-    def status(self) -> str:
-        """All that it told systemd so far."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self.notified.append(self.notify.recv(4096).decode())
-        return "\n".join(self.notified)
-
-    def mounts(self) -> int:
-        """How many mounts there are at the mount point."""
-        return Path("/proc/self/mounts").read_text().split().count(str(self.mountpoint))
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ends it by a signal; gives its exit status."""
-        assert self.process
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-    def remove(self) -> None:
-        """Leaves nothing, whatever happened."""
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        if hasattr(self, "notify"):
-            self.notify.close()
-        while self.mounts():
-            subprocess.run(["umount", "--lazy", self.mountpoint], check=True)
-        self.mountpoint.rmdir()

@@ -10,7 +10,7 @@ import pytest
 from testinfra.host import Host
 
 from components.auth import user_id
-from components.eos import PORT
+from components.eos import PORT, home
 from tests.live.stack import LiveStack
 from tests.live.waiting import until
 
@@ -42,10 +42,6 @@ def people(stack: LiveStack) -> tuple[str, str]:
 def as_user(name: str) -> str:
     """What a command begins with that is run as a session of this user would run it."""
     return f"setpriv --reuid={user_id(name)} --regid=100 --clear-groups --no-new-privs"
-
-
-def home(name: str) -> str:
-    return f"/eos/user/{name[0]}/{name}"
 
 
 def test_every_machine_has_all_of_it_mounted(hosts: Mapping[str, Host], part: Mapping[str, Any]) -> None:
