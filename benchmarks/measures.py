@@ -12,8 +12,8 @@ from components.errors import CygnetError
 from components.sources import cgroups
 from components.sources.names import Label
 from operations.stack import Stack
-from tests.journeys.browser import browser
-from tests.journeys.person import Person
+from tests.live.browser import browser
+from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor, session
 

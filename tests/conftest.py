@@ -15,6 +15,8 @@ from engine.versions import VERSIONS
 from operations.stack import Stack
 from tests.live.stack import LiveStack
 
+pytest_plugins = ["tests.live.people"]
+
 TESTS = Path(__file__).parent
 
 OWN_STACK = "test"

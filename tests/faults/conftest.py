@@ -1,7 +1,6 @@
 """What is done to a stack here is done to the tests' own one only."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
 
@@ -17,14 +16,12 @@ def _own_stack_only(stack: LiveStack) -> None:
 
 
 @pytest.fixture
-def started(stack: LiveStack) -> Iterator[Callable[[str], Visitor]]:
+def started(visitor: Callable[[str], Visitor]) -> Callable[[str], Visitor]:
     """Starts a user's session, which ends with the test: `started("physicist")`."""
-    with ExitStack() as sessions:
 
-        def start(name: str) -> Visitor:
-            visitor = Visitor(stack, name)
-            sessions.callback(visitor.stop)
-            visitor.start()
-            return visitor
+    def start(name: str) -> Visitor:
+        made = visitor(name)
+        made.start()
+        return made
 
-        yield start
+    return start

@@ -10,6 +10,7 @@ from tests.live.visitor import Visitor
 from tests.live.waiting import until
 
 RECORDS = 300
+FOLDER = "/srv/eos"  # where the server has homes
 
 # Each record counts when fsync has come back.
 WRITE = f"""
@@ -26,6 +27,18 @@ print(acknowledged)
 CHECK = f"""
 data = open("records", "rb").read()
 print(data == b"".join(number.to_bytes(4, "big") * 256 for number in range({RECORDS})))
+"""
+
+WRITE_MUCH = """
+import os
+try:
+    with open("much", "wb", buffering=0) as file:
+        for _ in range(32):
+            file.write(os.urandom(1 << 20))
+        os.fsync(file.fileno())
+    print("written")
+except OSError as error:
+    print(error.strerror)
 """
 
 
@@ -71,3 +84,21 @@ def test_a_session_without_its_home_says_so(stack: LiveStack) -> None:
         until(lambda: not physicist.server(), "the hub has given that session up", seconds=60)
     physicist.start()
     physicist.stop()
+
+
+def test_a_full_disk_of_homes_is_an_error_and_passes(stack: LiveStack, started: Callable[[str], Visitor]) -> None:
+    physicist = started("physicist")
+    server = stack.host(stack.group("control_plane")[0])
+    kernel = physicist.kernel()
+    kernel.run("open('kept.txt', 'w').write('kept')")
+    free_mib = int(server.check_output(f"df --output=avail --block-size=1M {FOLDER} | tail -1"))
+    try:
+        # What is left is less than what is going to be written.
+        server.check_output(f"fallocate --length {free_mib - 16}MiB {FOLDER}/filler")
+        assert kernel.run(WRITE_MUCH, seconds=60) == "No space left on device\n"
+        assert kernel.run("print(open('kept.txt').read())") == "kept\n"
+    finally:
+        server.check_output(f"rm --force {FOLDER}/filler")
+    until(lambda: kernel.run(WRITE_MUCH, seconds=60) == "written\n", "there is room again", seconds=60)
+    kernel.run("import os; os.remove('much')")
+    kernel.close()

@@ -1,14 +1,24 @@
 """What sessions need hangs, dies or is refused: it is noticed, sessions are kept away and told, and it is repaired."""
 
+import datetime as dt
+import json
+import re
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import pytest
+from playwright.sync_api import expect
 from testinfra.host import Host
 
 from components.kubernetes import UNWELL_TAINT
+from operations.stack import Stack
+from software.keys import Keys
+from software.sealed import whitelist
 from tests.live.kernel import Kernel, KernelError
+from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.units import stopped
 from tests.live.visitor import Visitor
@@ -17,6 +27,13 @@ from tests.live.waiting import until
 NOTICED_SECONDS = 30
 REPAIRED_SECONDS = 60
 LISTED = "import os; print(bool(os.listdir(os.path.dirname(os.environ['CYGNET_VIEW']))))"
+FILL = """
+import os
+block = os.urandom(1 << 20)
+with open('big', 'wb') as file:
+    for _ in range(960):
+        file.write(block)
+"""
 HOME_LISTED = "import os; print(os.listdir(os.environ['HOME']) is not None)"
 
 
@@ -48,6 +65,12 @@ def told(visitor: Visitor) -> list[str]:
     answer = visitor.api("GET", f"/user/{visitor.name}/cygnet/notices")
     answer.raise_for_status()
     return [notice["id"] for notice in answer.json()]
+
+
+def plain(secret: dict[str, str]) -> str:
+    """A secret, as Pulumi exports it."""
+    text: str = json.loads(secret["plaintext"])
+    return text
 
 
 def hang(host: Host, unit: str) -> None:
@@ -149,6 +172,25 @@ def test_a_client_that_waits_for_the_server_of_homes_is_let_be(
     kernel.close()
 
 
+def test_a_home_that_is_almost_full_is_told(
+    stack: LiveStack, home_unit: str, started: Callable[[str], Visitor]
+) -> None:
+    assert home_unit
+    physicist = started("physicist")
+    server = stack.host(stack.group("control_plane")[0])
+    # The server counts twice a minute; that need not be waited for.
+    count = "sync --file-system /srv/eos && systemctl start cygnet-homes"
+    assert told(physicist) == []
+    try:
+        physicist.run(FILL, seconds=120)
+        server.check_output(count)
+        until(lambda: told(physicist) == ["home"], "the notice is there", seconds=60)
+    finally:
+        physicist.run("import os; os.remove('big')")
+    server.check_output(count)
+    until(lambda: told(physicist) == [], "the notice is gone", seconds=60)
+
+
 def lists(kernel: Kernel, code: str = LISTED) -> bool:
     """Whether a running kernel can list the repository, or its home."""
     try:
@@ -176,35 +218,86 @@ def test_without_its_server_or_its_proxy_cached_software_goes_on(
     assert [journal(host, began) for host in workers] == [""] * len(workers)
 
 
-@pytest.mark.timeout(420, func_only=True)
-def test_a_forged_revision_is_refused_with_words_and_the_last_good_one_stays(
-    stack: LiveStack, workers: list[Host], repository: str, unit: str
-) -> None:
-    first, worker = stack.host(stack.group("control_plane")[0]), workers[0]
-    machine = stack.group("worker")[0]
-    manifest = f"/var/lib/cygnet-software/cvmfs/{repository}/.cvmfspublished"
-    cache = f"/var/lib/cygnet-cvmfs/{repository}"
-    first.check_output(f"cp --preserve {manifest} /root/manifest && sed --in-place 's/^S[0-9]*$/S99999/' {manifest}")
-    try:
-        status = f"systemctl show {unit} --property=StatusText --value"
-        until(lambda: "altered" in worker.check_output(status), "it is refused", seconds=90)
-        assert worker.check_output(f"ls /cvmfs/{repository}")
-        assert not taint(stack, machine)
+@dataclass(frozen=True)
+class Lie:
+    """What a repository's server says that is not to be believed, and what a client says of that."""
 
-        # A machine that never saw the true one does not mount, and says why.
-        began = time.time()
-        worker.check_output(f"systemctl stop {unit} cygnet-health && mv {cache} {cache}.away && mkdir -m 700 {cache}")
+    file: str
+    content: bytes
+    words: str
+
+
+@contextmanager
+def told_lie(stack: LiveStack, repository: str, lie: Lie) -> Iterator[None]:
+    """The repository's server says it for a while."""
+    first = stack.host(stack.group("control_plane")[0])
+    file, away = f"/var/lib/cygnet-software/cvmfs/{repository}/{lie.file}", f"/root/{lie.file}"
+    first.check_output(f"cp --preserve {file} {away}")
+    try:
+        first.check_output(f"echo {b64encode(lie.content).decode()} | base64 --decode > {file}")
+        yield
+    finally:
+        first.check_output(f"cp --preserve {away} {file} && rm {away}")
+
+
+@contextmanager
+def forgetful(host: Host, repository: str) -> Iterator[None]:
+    """The machine's client is down, and what it had seen and cached is away; afterwards it has all again."""
+    unit, cache = f"swfs@{repository}.service", f"/var/lib/cygnet-cvmfs/{repository}"
+    host.check_output(f"systemctl stop {unit} cygnet-health && mv {cache} {cache}.away && mkdir -m 700 {cache}")
+    try:
+        yield
+    finally:
+        host.check_output(f"rm -r {cache} && mv {cache}.away {cache} && systemctl restart {unit} cygnet-health")
+
+
+@pytest.fixture
+def forged(stack: LiveStack, repository: str) -> Lie:
+    """Somebody raised the number of the revision."""
+    first = stack.host(stack.group("control_plane")[0])
+    true = first.file(f"/var/lib/cygnet-software/cvmfs/{repository}/.cvmfspublished").content
+    return Lie(".cvmfspublished", re.sub(rb"(?m)^S\d+$", b"S99999", true), "the manifest was altered")
+
+
+@pytest.fixture
+def expired(stack: LiveStack, repository: str) -> Lie:
+    """The publisher has not signed anew in time."""
+    exported = json.loads(Stack(stack.name).pulumi("stack", "export", "--show-secrets", capture=True))
+    kept = [one["outputs"] for one in exported["deployment"]["resources"] if one["type"].endswith("cygnet:Publication")]
+    (outputs,) = (one for one in kept if one["repository"] == repository)
+    keys = Keys(plain(outputs["master_key"]), plain(outputs["key"]), outputs["certificate"])
+    now = dt.datetime.now(dt.UTC)
+    content = whitelist(repository, keys, now - dt.timedelta(days=31), now - dt.timedelta(days=1))
+    return Lie(".cvmfswhitelist", content, "the whitelist expired at")
+
+
+def test_a_forged_revision_is_refused_with_words_and_the_last_good_one_stays(
+    stack: LiveStack, workers: list[Host], repository: str, unit: str, forged: Lie
+) -> None:
+    with told_lie(stack, repository, forged):
+        status = f"systemctl show {unit} --property=StatusText --value"
+        until(lambda: forged.words in workers[0].check_output(status), "it is refused", seconds=90)
+        assert workers[0].check_output(f"ls /cvmfs/{repository}")
+        assert not taint(stack, stack.group("worker")[0])
+
+
+@pytest.mark.parametrize("kind", ["forged", "expired"])
+def test_a_machine_that_never_saw_the_true_one_does_not_mount_and_says_why(
+    stack: LiveStack, workers: list[Host], repository: str, request: pytest.FixtureRequest, kind: str
+) -> None:
+    lie: Lie = request.getfixturevalue(kind)
+    worker, machine = workers[0], stack.group("worker")[0]
+    unit = f"swfs@{repository}.service"
+    began = time.time()
+    with forgetful(worker, repository), told_lie(stack, repository, lie):
         assert worker.run(f"systemctl start {unit}").rc != 0
-        words = worker.check_output(f"journalctl --unit={unit} --since=@{began:.0f} --output=cat")
-        assert "the manifest was altered" in words, words
+        said = worker.check_output(f"journalctl --unit={unit} --since=@{began:.0f} --output=cat")
+        assert lie.words in said, said
         worker.check_output("systemctl start cygnet-health")
         until(lambda: taint(stack, machine) == "cvmfs", "sessions are kept away", seconds=NOTICED_SECONDS)
         summary = worker.check_output("systemctl show cygnet-health --property=StatusText --value")
         assert f"/cvmfs/{repository} is not mounted, since" in summary
-    finally:
-        first.check_output(f"cp --preserve /root/manifest {manifest} && rm /root/manifest")
-        worker.check_output(f"if test -d {cache}.away; then rm -r {cache} && mv {cache}.away {cache}; fi")
-        worker.check_output(f"systemctl restart {unit} cygnet-health")
+        assert workers[1].check_output(f"ls /cvmfs/{repository}"), "who saw the true one has it"
     until(lambda: not taint(stack, machine), "sessions may come again", seconds=REPAIRED_SECONDS)
 
 
@@ -276,3 +369,20 @@ def test_a_machine_that_boots_takes_no_session_before_its_mounts_answer(stack: L
         assert checker < kubelet
         assert taint(stack, machine) == "cvmfs"
     until(lambda: not taint(stack, machine), "sessions may come", seconds=REPAIRED_SECONDS)
+
+
+def test_a_person_sees_a_notice_while_the_software_does_not_answer(
+    stack: LiveStack, unit: str, person: Callable[[str], Person]
+) -> None:
+    physicist = person("physicist")
+    physicist.sign_in()
+    physicist.start()
+    notice = physicist.page.locator(".Toastify__toast").filter(has_text="The software repository does not answer since")
+    expect(notice).to_have_count(0)
+    host = stack.host(stack.session_machine(physicist.name))
+    with stopped([host], "cygnet-health"):  # nobody repairs it meanwhile
+        hang(host, unit)
+        expect(notice).to_be_visible(timeout=30_000)
+        physicist.picture("notice")
+    expect(notice).to_have_count(0, timeout=REPAIRED_SECONDS * 1000)
+    physicist.picture("no-notice")

@@ -5,7 +5,7 @@ from urllib.parse import urlparse
 
 from playwright.sync_api import expect
 
-from tests.journeys.person import Person
+from tests.live.person import Person
 from tests.live.stack import LiveStack
 
 HISTOGRAM = """\

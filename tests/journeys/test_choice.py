@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from software.releases import RELEASES
-from tests.journeys.person import Person
+from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
-from tests.journeys.person import Person
 from tests.live import git_host
+from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 

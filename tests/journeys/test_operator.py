@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.journeys.person import Person
+from tests.live.person import Person
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
 

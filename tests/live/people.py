@@ -1,4 +1,4 @@
-"""Who takes part in journeys: people in browsers, and visitors without one. All sessions end with their test."""
+"""Who takes part in live tests: people in browsers, and visitors without one. All sessions end with their test."""
 
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.journeys.browser import browser
-from tests.journeys.person import Person
+from tests.live.browser import browser
+from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 
