@@ -15,6 +15,7 @@ from components.member import Member
 from components.playbook import Playbook
 from components.registry import Registry
 from components.secrets import Token
+from components.sources.source import public_address
 
 # What kubeadm starts on the machines, by the names it expects.
 _SYSTEM_IMAGES = (
@@ -46,13 +47,14 @@ class ClusterConfig(PartConfig):
 class Cluster(pulumi.ComponentResource):
     """Kubernetes, made by kubeadm. Stands on machines, which have a shared folder, and a registry.
 
-    Gives `kubeconfig` (secret), `address` and `node` (IPv4 and name of the first control plane machine),
-    `inner_networks` (all that users' programs may not reach), and `inside(parent)`, the options of resources that live
-    in it.
+    Gives `kubeconfig` (secret), `address`, `public_address` and `node` (of the first control plane machine: IPv4 among
+    machines, IPv4 for the outside, and name), `inner_networks` (all that users' programs may not reach), and
+    `inside(parent)`, the options of resources that live in it.
     """
 
     kubeconfig: pulumi.Output[str]
     address: pulumi.Output[str]
+    public_address: pulumi.Output[str]
     node: pulumi.Output[str]
     inner_networks: pulumi.Output[list[str]]
     provider: k8s.Provider
@@ -87,11 +89,13 @@ class Cluster(pulumi.ComponentResource):
                 "cluster_images": pulumi.Output.all(*images),
                 "cni_flannel_image": registry.image("flannel"),
                 "cni_policies_image": registry.image("kube-network-policies"),
+                "cluster_public_address": machines.hosts.apply(lambda hosts: public_address(hosts[0])),
                 "storage_folder": shared_folder,
             },
             opts=inside,
         )
         self.address = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
+        self.public_address = machines.hosts.apply(lambda hosts: public_address(hosts[0]))
         self.node = machines.hosts.apply(lambda hosts: str(hosts[0]["name"]))
         inner = [str(config.pod_network), str(config.service_network), _LINK_LOCAL]
         self.inner_networks = machines.network.apply(lambda network: [*inner, network])
@@ -107,7 +111,13 @@ class Cluster(pulumi.ComponentResource):
             opts=inside,
         )
         self.members = [
-            Member(machine, self.kubeconfig, opts=self._member_options(resource))
+            Member(
+                machine,
+                machines.nodes[machine],
+                machine=resource.id,
+                kubeconfig=self.kubeconfig,
+                opts=self._member_options(resource),
+            )
             for machine, resource in machines.machines.items()
         ]
         self.register_outputs({"kubeconfig": self.kubeconfig})

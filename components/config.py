@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pulumi.runtime import config as pulumi_config
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -28,7 +28,7 @@ from components.hub import HubConfig
 from components.login import LoginConfig
 from components.machines import MachinesConfig
 from components.software import SoftwareConfig
-from components.sources import names, nspawn
+from components.sources import nspawn
 from components.storage import StorageConfig
 
 PROJECT = "cygnet"
@@ -65,8 +65,7 @@ class ServiceConfig(PartConfig):
 
     @model_validator(mode="after")
     def _machines_are_outside_of_the_cluster_networks(self) -> "ServiceConfig":
-        listed = [IPv4Network(host.address) for host in self.machines.hosts]
-        machines = listed or [names.ADDRESSES]
+        machines = self.machines.addresses
         for key in ("pod_network", "service_network"):
             network: IPv4Network = getattr(self.cluster, key)
             taken = next((one for one in machines if one.overlaps(network)), None)
@@ -76,8 +75,7 @@ class ServiceConfig(PartConfig):
 
     @model_validator(mode="after")
     def _every_machine_has_room_for_its_pods(self) -> "ServiceConfig":
-        network, groups = self.cluster.pod_network, self.machines.groups
-        machines = len(self.machines.hosts) or groups.control_plane.count + groups.worker.count
+        network, machines = self.cluster.pod_network, self.machines.count
         room = int(2.0 ** (24 - network.prefixlen))
         if machines > room:
             raise ValueError(
@@ -281,6 +279,8 @@ def _model_at(path: list[int | str]) -> type[BaseModel] | None:
             return None
         if isinstance(step, str) and step in model.model_fields:
             model = _model_in(model.model_fields[step].annotation)
+        elif named := get_type_hints(model).get("__pydantic_extra__"):
+            model = _model_in(named) or model
     return model
 
 

@@ -100,9 +100,9 @@ class Gateway(pulumi.ComponentResource):
     ) -> None:
         super().__init__("cygnet:index:Gateway", name, None, opts)
         inside = cluster.inside(self)
-        host = pulumi.Output.from_input(config.hostname or cluster.address)
+        host = pulumi.Output.from_input(config.hostname or cluster.public_address)
         # The last two are what a browser asks for at the end of an SSH tunnel.
-        names: list[pulumi.Input[str]] = [host, cluster.address, "localhost", "127.0.0.1"]
+        names: list[pulumi.Input[str]] = [host, cluster.public_address, cluster.address, "localhost", "127.0.0.1"]
         certificate = Certificate(name, _unique(names), authority=authority, opts=pulumi.ResourceOptions(parent=self))
         namespace = cluster.namespace(_NAMESPACE, level="privileged", parent=self)  # for ports of the machine
         written = pulumi.Output.all(host, hub.proxy_address).apply(

@@ -4,7 +4,6 @@ import base64
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -18,6 +17,7 @@ from components.eos import Eos
 from components.kubernetes import UNWELL_TAINT
 from components.machines import Machines
 from components.playbook import Playbook
+from components.sources.source import API_PORT
 
 _NAME = "cygnet-health"
 _GROUP = "cygnet:health"
@@ -56,7 +56,6 @@ class Health(pulumi.ComponentResource):
         # With both folders: they are known when all of it is mounted.
         known = pulumi.Output.all(cvmfs.repositories, eos.told, cvmfs.folder, eos.folder)
         self.mounts = known.apply(lambda told: [*cvmfs_mounts(cvmfs.client, told[0]), *eos_mounts(told[1])])
-        reached = cluster.kubeconfig.apply(api)
         Playbook(
             name,
             "health.yml",
@@ -67,8 +66,8 @@ class Health(pulumi.ComponentResource):
                 "health_deadline_seconds": config.deadline_seconds,
                 "health_every_seconds": config.every_seconds,
                 "health_certificate_until": certificate_until(dt.datetime.now(dt.UTC).date()),
-                "health_api": reached.apply(lambda told: told[0]),
-                "health_authority": reached.apply(lambda told: told[1]),
+                "health_api": cluster.address.apply(lambda address: f"{address}:{API_PORT}"),
+                "health_authority": cluster.kubeconfig.apply(authority),
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*cluster.members, permission]),
         )
@@ -112,10 +111,10 @@ def cvmfs_mounts(client: str, repositories: Sequence[Mapping[str, Any]]) -> list
     return [{"part": "cvmfs", "path": f"/cvmfs/{name}", "unit": unit} for name, unit in units.items()]
 
 
-def api(kubeconfig: str) -> tuple[str, str]:
-    """Host and port of the cluster that a kubeconfig leads to, and its authority's certificate in PEM."""
+def authority(kubeconfig: str) -> str:
+    """The certificate of the authority of the cluster that a kubeconfig leads to, in PEM."""
     cluster = yaml.safe_load(kubeconfig)["clusters"][0]["cluster"]
-    return urlsplit(cluster["server"]).netloc, base64.b64decode(cluster["certificate-authority-data"]).decode()
+    return base64.b64decode(cluster["certificate-authority-data"]).decode()
 
 
 def eos_mounts(told: Mapping[str, Any]) -> list[dict[str, str]]:

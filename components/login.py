@@ -89,7 +89,7 @@ class Login(pulumi.ComponentResource):
                 ).apply(lambda given: deployment_spec(config, **given)),
                 opts=self._inside,
             )
-            self.told = pulumi.Output.all(cluster.address, key.public_key, deployment.id).apply(
+            self.told = pulumi.Output.all(cluster.public_address, key.public_key, deployment.id).apply(
                 lambda known: {"address": f"{known[0]}:{config.port}", "host_key": known[1]}
             )
         self.register_outputs({"told": self.told})

@@ -2,58 +2,41 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal
 
 import pulumi
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from components.base import PartConfig
 from components.playbook import Playbook
 from components.secrets import Authority, KeyPair
-from components.sources import existing, local, names
+from components.sources import existing, groups, local, names, openstack
 from components.sources.existing import ExistingHost
+from components.sources.groups import GroupsConfig, Node
 from components.sources.local import LocalMachineConfig
-from components.sources.source import Host, Provided
-
-_ETCD_MEMBERS = (1, 3, 5)
-
-
-class ControlPlaneConfig(PartConfig):
-    """The machines that run Kubernetes itself."""
-
-    count: Annotated[int, Field(description="How many: 1, 3 or 5")] = 1
-    memory_gib: Annotated[int, Field(ge=2, description="Memory of each")] = 4
-
-    @field_validator("count")
-    @classmethod
-    def _can_vote(cls, count: int) -> int:
-        return _check_control_plane(count)
-
-
-class WorkerConfig(PartConfig):
-    """The machines that run what users see."""
-
-    count: Annotated[int, Field(ge=0, le=200, description="How many; 0: the control plane does their work too")] = 2
-    memory_gib: Annotated[int, Field(ge=1, description="Memory of each")] = 6
-
-
-class GroupsConfig(PartConfig):
-    """The machines that a source makes, by what they do."""
-
-    control_plane: ControlPlaneConfig = Field(default_factory=ControlPlaneConfig)
-    worker: WorkerConfig = Field(default_factory=WorkerConfig)
+from components.sources.openstack import OpenStackConfig
+from components.sources.openstack_servers import ServerConfig
+from components.sources.source import Host, Opening, Provided
 
 
 class MachinesConfig(PartConfig):
     """What a stack says about its machines, under `cygnet:machines`."""
 
     source: Annotated[
-        Literal["local", "existing"],
-        Field(description="local: containers with systemd on this host; existing: the machines listed in hosts"),
+        Literal["local", "existing", "openstack"],
+        Field(
+            description="local: containers with systemd on this host; existing: the machines listed in hosts; "
+            "openstack: servers made in a cloud"
+        ),
     ] = "local"
-    groups: Annotated[GroupsConfig, Field(description="For machines that are made: how many, how big")] = Field(
-        default_factory=GroupsConfig
-    )
+    groups: Annotated[
+        GroupsConfig,
+        Field(
+            description="For machines that are made: how many, how big; for source openstack also further groups of "
+            "workers, by names of your choice, such as gpu-t4"
+        ),
+    ] = Field(default_factory=GroupsConfig)
     hosts: Annotated[list[ExistingHost], Field(description="For source existing: the machines")] = Field(
         default_factory=list
     )
@@ -62,17 +45,30 @@ class MachinesConfig(PartConfig):
         Field(description="For source existing: the SSH key that opens them, a secret; none: your SSH agent has it"),
     ] = None
 
-    @field_validator("source", mode="before")
-    @classmethod
-    def _source_is_there(cls, source: object) -> object:
-        if source == "openstack":
-            raise ValueError("openstack is not there yet; use local, or existing with machines that you made yourself")
-        return source
+    openstack: Annotated[OpenStackConfig | None, Field(description="For source openstack: where in which cloud")] = None
+    variables: Annotated[
+        dict[str, Any],
+        Field(
+            description="Variables of roles, by name, for machines that are unlike others: see docs/parts/machines.md"
+        ),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> "MachinesConfig":
         _CHECKS[self.source](self)
         return self
+
+    @property
+    def addresses(self) -> list[IPv4Network]:
+        """Networks of their addresses, as far as they are known before the machines are."""
+        if self.openstack:
+            return [self.openstack.own_network.subnet] if self.openstack.own_network else []
+        return [IPv4Network(host.address) for host in self.hosts] or [names.ADDRESSES]
+
+    @property
+    def count(self) -> int:
+        """How many machines there will be."""
+        return len(self.hosts) or sum(group.count for group in self.groups.all.values())
 
 
 class Machines(pulumi.ComponentResource):
@@ -84,8 +80,11 @@ class Machines(pulumi.ComponentResource):
     private_key: pulumi.Output[str]
     """What opens them by SSH, in OpenSSH's format; secret. Empty: the operator's SSH agent has it."""
 
-    machines: Mapping[str, pulumi.Resource]
+    machines: Mapping[str, pulumi.CustomResource]
     """The resource of each, by name, the control plane first."""
+
+    nodes: Mapping[str, Node]
+    """What the cluster is told of each, by name."""
 
     anchor: pulumi.Resource | None
     """With what the whole cluster goes (`deleted_with`): the first control plane, unless it outlives the stack."""
@@ -99,84 +98,167 @@ class Machines(pulumi.ComponentResource):
         config: MachinesConfig,
         *,
         authority: Authority,
+        openings: Sequence[Opening],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Machines", name, None, opts)
-        provided, self.private_key = _SOURCES[config.source](config, self)
+        provided, self.private_key = _SOURCES[config.source](config, openings, self)
         self.machines = provided.machines
+        self.nodes = nodes(config)
         self.anchor = provided.anchor
         self.network = provided.network
+        hosts = provided.hosts.apply(lambda listed: with_variables(listed, config.variables))
         playbook = Playbook(
             name,
             "machines.yml",
-            hosts=provided.hosts,
+            hosts=hosts,
             private_key=self.private_key,
             variables={"machines_ca_certificate": authority.certificate},
             opts=pulumi.ResourceOptions(parent=self),
         )
         # Known when the playbook has run: whatever needs hosts needs them prepared.
-        self.hosts = pulumi.Output.all(provided.hosts, playbook.id).apply(lambda known: known[0])
+        self.hosts = pulumi.Output.all(hosts, playbook.id).apply(lambda known: known[0])
         self.register_outputs({"hosts": self.hosts, "network": self.network})
 
 
-def wanted(groups: GroupsConfig) -> list[LocalMachineConfig]:
-    """The machines that are to be made, the control plane first.
+def with_variables(hosts: Sequence[Host], variables: Mapping[str, Any]) -> list[Host]:
+    """Hosts with variables that are for all of them, as far as a source has not said otherwise of one.
+
+    >>> with_variables([{"name": "blade-1", "variables": {"a": 1}}], {"a": 0, "b": 0})
+    [{'name': 'blade-1', 'variables': {'a': 1, 'b': 0}}]
+    """
+    return [{**host, "variables": {**variables, **host["variables"]}} for host in hosts]
+
+
+def wanted(config: GroupsConfig) -> list[LocalMachineConfig]:
+    """The local machines that are to be made, the control plane first.
 
     >>> [machine.name for machine in wanted(GroupsConfig())]
     ['control-plane-1', 'worker-1', 'worker-2']
     """
+    return [LocalMachineConfig(name, group, size.memory_gib * 1024) for name, group, size in groups.machines(config)]
+
+
+def servers(config: GroupsConfig) -> list[ServerConfig]:
+    """The servers that are to be made, the control plane first.
+
+    >>> [(server.name, server.role) for server in servers(GroupsConfig.model_validate({"worker": {"count": 1}}))]
+    [('control-plane-1', 'control_plane'), ('worker-1', 'worker')]
+    """
     return [
-        LocalMachineConfig(names.machine_name(group, index), group, size.memory_gib * 1024)
-        for group, size in (("control_plane", groups.control_plane), ("worker", groups.worker))
-        for index in range(1, size.count + 1)
+        ServerConfig(
+            name=name,
+            group=group,
+            role=groups.role(group),
+            flavor=size.flavor or "",
+            image=size.image,
+            availability_zone=size.availability_zone,
+            volume_gib=size.volume_gib,
+            volume_type=size.volume_type,
+        )
+        for name, group, size in groups.machines(config)
     ]
 
 
-def _local(config: MachinesConfig, parent: pulumi.Resource) -> tuple[Provided, pulumi.Output[str]]:
-    key = KeyPair("operator", comment=f"operator of {pulumi.get_stack()}", opts=pulumi.ResourceOptions(parent=parent))
+def nodes(config: MachinesConfig) -> dict[str, Node]:
+    """What the cluster is told of each machine, by the machine's name."""
+    if config.source == "existing":
+        return {host.name: groups.node(host.group) for host in config.hosts}
+    return {name: groups.node(group, size) for name, group, size in groups.machines(config.groups)}
+
+
+def _local(
+    config: MachinesConfig, _openings: Sequence[Opening], parent: pulumi.Resource
+) -> tuple[Provided, pulumi.Output[str]]:
+    key = _operator_key(parent)
     return local.provide(wanted(config.groups), key.public_key, parent), key.private_key
 
 
-def _existing(config: MachinesConfig, parent: pulumi.Resource) -> tuple[Provided, pulumi.Output[str]]:
+def _existing(
+    config: MachinesConfig, _openings: Sequence[Opening], parent: pulumi.Resource
+) -> tuple[Provided, pulumi.Output[str]]:
     key = config.private_key.get_secret_value() if config.private_key else ""
     return existing.provide(config.hosts, parent), pulumi.Output.secret(key)
 
 
-_SOURCES: Mapping[str, Callable[[MachinesConfig, pulumi.Resource], tuple[Provided, pulumi.Output[str]]]] = {
+def _openstack(
+    config: MachinesConfig, openings: Sequence[Opening], parent: pulumi.Resource
+) -> tuple[Provided, pulumi.Output[str]]:
+    if config.openstack is None:
+        raise AssertionError("the configuration was checked")
+    key = _operator_key(parent)
+    return openstack.provide(config.openstack, servers(config.groups), openings, key, parent), key.private_key
+
+
+_SOURCES: Mapping[
+    str, Callable[[MachinesConfig, Sequence[Opening], pulumi.Resource], tuple[Provided, pulumi.Output[str]]]
+] = {
     "local": _local,
     "existing": _existing,
+    "openstack": _openstack,
 }
+
+
+_OF_SERVERS = {"flavor", "image", "availability_zone", "volume_gib", "volume_type"}
+"""What only groups of servers in a cloud have."""
+
+
+def _operator_key(parent: pulumi.Resource) -> KeyPair:
+    return KeyPair("operator", comment=f"operator of {pulumi.get_stack()}", opts=pulumi.ResourceOptions(parent=parent))
 
 
 def _check_local(config: MachinesConfig) -> None:
     for field in ("hosts", "private_key"):
         if field in config.model_fields_set:
             raise ValueError(f"{field} is for source existing only; remove it, or set source: existing")
+    if config.openstack:
+        raise ValueError("openstack is for source openstack only; remove it, or set source: openstack")
+    for name in config.groups.named:
+        raise ValueError(f"groups.{name}: further groups are for source openstack only; local machines are all alike")
+    for name, group in config.groups.all.items():
+        if others := sorted(group.model_fields_set & _OF_SERVERS):
+            raise ValueError(f"groups.{name}.{others[0]} is for source openstack only; local machines have memory_gib")
 
 
 def _check_existing(config: MachinesConfig) -> None:
     if "groups" in config.model_fields_set:
         raise ValueError("groups is for machines that are made; with source existing each of hosts says its group")
+    if config.openstack:
+        raise ValueError("openstack is for source openstack only; remove it, or set source: openstack")
     if not config.hosts:
         raise ValueError("source existing needs hosts: the list of machines with name, group, address and host_key")
     _check_unique("name", [host.name for host in config.hosts])
     _check_unique("address", [f"{host.address}:{host.port}" for host in config.hosts])
-    _check_control_plane(sum(host.group == "control_plane" for host in config.hosts))
+    groups.check_control_plane(sum(host.group == "control_plane" for host in config.hosts))
 
 
-_CHECKS: Mapping[str, Callable[[MachinesConfig], None]] = {"local": _check_local, "existing": _check_existing}
+def _check_openstack(config: MachinesConfig) -> None:
+    for field in ("hosts", "private_key"):
+        if field in config.model_fields_set:
+            raise ValueError(f"{field} is for source existing only; remove it, or set source: existing")
+    if config.openstack is None:
+        raise ValueError("source openstack needs openstack: network, image and admin_networks")
+    for name, group in config.groups.all.items():
+        if "memory_gib" in group.model_fields_set:
+            raise ValueError(f"groups.{name}.memory_gib: with source openstack the flavor says it; remove it")
+        if group.count and not group.flavor:
+            raise ValueError(f"groups.{name} needs a flavor; `openstack flavor list` shows those of your cloud")
+    made = [name for name, _, _ in groups.machines(config.groups)]
+    for name, volume in config.openstack.volumes.items():
+        if volume.machine not in made:
+            raise ValueError(
+                f"openstack.volumes.{name}.machine: there is no machine {volume.machine}; there are {', '.join(made)}"
+            )
+
+
+_CHECKS: Mapping[str, Callable[[MachinesConfig], None]] = {
+    "local": _check_local,
+    "existing": _check_existing,
+    "openstack": _check_openstack,
+}
 
 
 def _check_unique(what: str, values: Sequence[Any]) -> None:
     twice = [str(value) for value, times in Counter(values).items() if times > 1]
     if twice:
         raise ValueError(f"two hosts have the same {what}: {', '.join(twice)}")
-
-
-def _check_control_plane(count: int) -> int:
-    if count not in _ETCD_MEMBERS:
-        raise ValueError(
-            f"a control plane has 1, 3 or 5 machines, not {count}: etcd needs a majority, and an even number survives "
-            "no more failures than one less"
-        )
-    return count

@@ -1,27 +1,34 @@
-"""A machine's membership in the cluster: it is drained before the machine goes."""
+"""A machine's membership in the cluster: labels and taints of its node, which is drained before the machine goes."""
 
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from components.errors import CygnetError
+from components.sources.groups import Node
 from engine import tools
 
 
 class _MemberProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         kubectl(props["kubeconfig"], "wait", "--for=condition=Ready", f"node/{props['node']}", "--timeout=300s")
+        _mark({}, props)
         return CreateResult(id_=props["node"], outs=props)
 
-    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        _mark(olds, news)
         return UpdateResult(outs=news)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        # Nothing is done then, but `delete` needs credentials that are still good.
-        return DiffResult(changes=olds["kubeconfig"] != news["kubeconfig"])
+        # Another machine under the same name: the former one is drained before it goes.
+        replaces = ["machine"] if olds.get("machine", news["machine"]) != news["machine"] else []
+        # Of new credentials nothing follows, but `delete` needs some that are still good.
+        changed = any(olds.get(key) != news[key] for key in ("kubeconfig", "machine", "labels", "taints"))
+        return DiffResult(changes=bool(replaces) or changed, replaces=replaces, delete_before_replace=True)
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         node = props["node"]
@@ -38,12 +45,55 @@ class _MemberProvider(ResourceProvider):
 
 
 class Member(Resource, module="cygnet", name="Member"):
-    """One machine's place in the cluster: made when its node is ready, drained before the machine goes."""
+    """One machine's place in the cluster: made when its node is ready, drained before the machine goes.
 
-    def __init__(self, name: str, kubeconfig: pulumi.Output[str], opts: pulumi.ResourceOptions | None = None) -> None:
+    Args:
+        node: What the cluster is told of the machine. Labels and taints that others gave it stay.
+        machine: The ID of what stands for the machine.
+        kubeconfig: Of an administrator.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        node: Node,
+        *,
+        machine: pulumi.Input[str],
+        kubeconfig: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
         secret = pulumi.ResourceOptions(additional_secret_outputs=["kubeconfig"])
-        props = {"node": name, "kubeconfig": kubeconfig}
+        props = {
+            "node": name,
+            "machine": machine,
+            "labels": dict(node.labels),
+            "taints": list(node.taints),
+            "kubeconfig": kubeconfig,
+        }
         super().__init__(_MemberProvider(), name, props, pulumi.ResourceOptions.merge(opts, secret))
+
+
+def _mark(olds: Mapping[str, Any], news: Mapping[str, Any]) -> None:
+    """Gives a node its labels and taints, and takes away what was ours and is no longer."""
+    had, has = olds.get("labels", {}), news["labels"]
+    labels = [f"{key}={value}" for key, value in has.items() if had.get(key) != value]
+    labels += [f"{key}-" for key in had if key not in has]
+    former, wanted = olds.get("taints", []), news["taints"]
+    taints = [taint for taint in wanted if taint not in former]
+    taints += [f"{_identity(taint)}-" for taint in former if _identity(taint) not in map(_identity, wanted)]
+    for verb, marks in (("label", labels), ("taint", taints)):
+        if marks:
+            kubectl(news["kubeconfig"], verb, "node", news["node"], "--overwrite", *marks)
+
+
+def _identity(taint: str) -> str:
+    """What makes a taint the same one, whatever its value: key and effect.
+
+    >>> _identity("nvidia.com/gpu=present:NoSchedule")
+    'nvidia.com/gpu:NoSchedule'
+    """
+    key, _, effect = taint.partition(":")
+    return f"{key.partition('=')[0]}:{effect}"
 
 
 def kubectl(kubeconfig: str, *arguments: str) -> str:

@@ -8,11 +8,8 @@ writes lines of JSON to standard output: any number of {"progress": text}, then 
 import fcntl
 import json
 import os
-import re
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +20,7 @@ from typing import Any, TextIO
 import ansible_runner  # type: ignore[import-untyped]
 import yaml
 
+from components.sources import files, ssh
 from engine import cache
 
 _PREFIX = "cygnet-playbook-"
@@ -57,32 +55,6 @@ def inventory(hosts: Iterable[Mapping[str, Any]], key_file: str) -> dict[str, An
     groups |= {name: dict(first) for name in _ON_ONE_MACHINE}
     children = {name: {"hosts": members} for name, members in groups.items()}
     return {"all": {"children": {"machines": {"hosts": machines}, **children}}}
-
-
-def known_hosts(hosts: Iterable[Mapping[str, Any]]) -> str:
-    """OpenSSH's known_hosts file, so that no machine is trusted on first sight."""
-    lines = []
-    for host in hosts:
-        if host.get("host_key"):
-            port = int(host["port"])
-            address = host["address"] if port == 22 else f"[{host['address']}]:{port}"
-            lines.append(f"{address} {host['host_key']}\n")
-    return "".join(lines)
-
-
-@contextmanager
-def private_folder() -> Any:
-    """A folder that only we can read, removed at the end; those of dead processes are removed as well."""
-    base = Path(tempfile.gettempdir())
-    for left in base.glob(f"{_PREFIX}*"):
-        owner = re.match(rf"{_PREFIX}(\d+)-", left.name)
-        if owner and not Path(f"/proc/{owner[1]}").exists():
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -142,9 +114,9 @@ def play(request: Mapping[str, Any], say: Callable[[str], None], stopped: Callab
     """Runs what `request` asks for; returns {"results": ...} or {"failure": ...}."""
     playbooks, playbook, hosts = request["folder"], request["playbook"], request["hosts"]
     events = Events(playbook, say)
-    with private_folder() as folder, only_one(request["stack"], say):
+    with files.private_folder(_PREFIX) as folder, only_one(request["stack"], say):
         key_file = _write(folder / "key", request["private_key"])
-        known = _write(folder / "known_hosts", known_hosts(hosts))
+        ways = ssh.access(folder, hosts, key_file if request["private_key"] else None)
         inventory_file = _write(folder / "inventory.yml", yaml.safe_dump(inventory(hosts, str(key_file))))
         variables = _write(folder / "variables.json", json.dumps(request["variables"]))
         runner = ansible_runner.run(
@@ -156,7 +128,7 @@ def play(request: Mapping[str, Any], say: Callable[[str], None], stopped: Callab
             envvars={
                 "PATH": search_path(),
                 "ANSIBLE_CONFIG": f"{playbooks}/ansible.cfg",
-                "ANSIBLE_SSH_COMMON_ARGS": f"-o UserKnownHostsFile={known}",
+                "ANSIBLE_SSH_COMMON_ARGS": f"-F {ways}",
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
                 "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
             },

@@ -16,6 +16,7 @@ from components.display import Display
 from components.machines import Machines
 from components.playbook import Playbook
 from components.secrets import Authority, Certificate, Passwords
+from components.sources.source import public_address
 from engine.progress import Progress
 
 PORT = 5000
@@ -45,6 +46,7 @@ class Image(Resource, module="cygnet", name="Image"):
             "image": name,
             "reference": pulumi.Output.concat(registry.address, f"/{_FOLDER}/{name}:{images.tag(name)}"),
             "fingerprint": images.fingerprint(name),
+            "pushed_to": registry.public_address,
             "registry_id": registry.id,
             "authority": registry.authority.certificate,
             "password": registry.password,
@@ -56,11 +58,13 @@ class Image(Resource, module="cygnet", name="Image"):
 class Registry(pulumi.ComponentResource):
     """The registry on the first control plane machine. Stands on machines.
 
-    Gives `address` ("10.240.1.11:5000"), `image(name)` (a full reference, once the image is there), and what a
-    machine needs to pull: `password` (secret, of the user "node") and `authority`.
+    Gives `address` ("10.240.1.11:5000"), `public_address` (the same as this computer reaches it), `image(name)` (a full
+    reference, once the image is there), and what a machine needs to pull: `password` (secret, of the user "node") and
+    `authority`.
     """
 
     address: pulumi.Output[str]
+    public_address: pulumi.Output[str]
     password: pulumi.Output[str]
 
     def __init__(
@@ -74,10 +78,13 @@ class Registry(pulumi.ComponentResource):
         super().__init__("cygnet:index:Registry", name, None, opts)
         inside = pulumi.ResourceOptions(parent=self)
         host = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
-        certificate = Certificate(name, [host], authority=authority, opts=inside)
+        outside = machines.hosts.apply(lambda hosts: public_address(hosts[0]))
+        named = pulumi.Output.all(host, outside).apply(lambda both: list(dict.fromkeys(both)))
+        certificate = Certificate(name, named, authority=authority, opts=inside)
         self._machine = machines.hosts.apply(lambda hosts: identity(hosts[0]))
         self.authority = authority
         self.address = pulumi.Output.concat(host, f":{PORT}")
+        self.public_address = pulumi.Output.concat(outside, f":{PORT}")
         self.password = Passwords(name, [_USER], opts=inside).values.apply(lambda values: values[_USER])
         self._images: dict[str, Image] = {}
         self._playbook = Playbook(
@@ -125,14 +132,15 @@ def _push(props: dict[str, Any]) -> dict[str, Any]:
     """Builds the image if need be, and brings it to the registry; what is there already is not sent again."""
     progress = Progress(Display())
     layout = images.ensure(props["image"], progress)
-    registry = props["reference"].split("/")[0]
+    registry = props["pushed_to"]
+    pushed = "/".join([registry, *props["reference"].split("/")[1:]])
     with tempfile.TemporaryDirectory(prefix="cygnet-push-") as folder:
         authority = Path(folder) / "ca.crt"
         authority.write_text(props["authority"])
         login = Path(folder) / "auth.json"
         with open(os.open(login, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
             json.dump(login_file(registry, props["password"]), file)
-        images.push(layout, props["reference"], ca_file=authority, authfile=login, progress=progress)
+        images.push(layout, pushed, ca_file=authority, authfile=login, progress=progress)
     return props
 
 

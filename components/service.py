@@ -16,6 +16,7 @@ from components.machines import Machines
 from components.registry import Registry
 from components.secrets import Authority
 from components.software import Software
+from components.sources.source import Opening
 from components.storage import Storage
 
 
@@ -29,7 +30,13 @@ class Service(pulumi.ComponentResource):
         super().__init__("cygnet:index:Service", name, None, opts)
         inside = pulumi.ResourceOptions(parent=self)
         self.authority = Authority("authority", common_name=f"cygnet {name}", opts=inside)
-        self.machines = Machines("machines", config.machines, authority=self.authority, opts=inside)
+        self.machines = Machines(
+            "machines",
+            config.machines,
+            authority=self.authority,
+            openings=openings(config),
+            opts=inside,
+        )
         self.registry = Registry("registry", machines=self.machines, authority=self.authority, opts=inside)
         self.cluster = Cluster(
             "cluster",
@@ -133,3 +140,14 @@ class Service(pulumi.ComponentResource):
                 "gateway": {"url": self.gateway.url},
             },
         }
+
+
+def openings(config: ServiceConfig) -> list[Opening]:
+    """What users reach of the machines: the gateway, and what has a port of its own."""
+    gateway, login = config.gateway, config.login
+    found = [Opening((gateway.https_port, gateway.http_port), gateway.allowed_networks)]
+    if has_page(config.files, config.eos):
+        found.append(Opening((config.files.https_port,), gateway.allowed_networks))
+    if login.enabled:
+        found.append(Opening((login.port,), login.allowed_networks))
+    return found

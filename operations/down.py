@@ -1,24 +1,57 @@
-"""`cygnet down`: removes a stack, and every trace of its local machines."""
+"""`cygnet down`: removes a stack and every trace of its machines; in a cloud, what it protects stays, and is told."""
 
 import argparse
 
-from operations import clean, takeover
+from operations import clean, proof, recovery, takeover
+from operations.cloud_state import State, cloud_of, config_of
 from operations.stack import Stack
 
 NAME = "down"
-HELP = "remove a stack with all its data, homes included"
+HELP = "remove a stack with all its data, homes included; in a cloud, volumes that it protects stay"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what becomes of what is protected."""
+    parser.add_argument("--all", action="store_true", help="remove what the stack protects, too, with its data")
 
 
 def run(options: argparse.Namespace) -> None:
     """Destroys the stack if the backend knows it, and cleans up what a lost state left behind."""
-    stack = Stack(options.stack)
+    take_down(Stack(options.stack), everything=options.all)
+
+
+def take_down(stack: Stack, *, everything: bool) -> None:
+    """Does it, with or without what the stack protects.
+
+    Raises:
+        CygnetError: Pulumi failed, or the cloud cannot be asked, or has more of the stack than was to be kept.
+    """
     takeover.take_over(stack)
+    config, cloud = config_of(stack), cloud_of(stack)
+    kept: list[str] = []
     if stack.exists():
-        stack.pulumi("destroy", "--yes", "--skip-preview", "--color", "auto")
-        stack.pulumi("stack", "rm", "--yes", "--force", "--preserve-config")
-        _forget_salt(stack)
+        if cloud:
+            recovery.undo_what_was_interrupted(stack, cloud)
+            kept = _protected(stack, everything=everything)
+        stack.pulumi(
+            "destroy", "--yes", "--skip-preview", "--color", "auto", *(["--exclude-protected"] if kept else [])
+        )
+        if not kept:
+            stack.pulumi("stack", "rm", "--yes", "--force", "--preserve-config")
+            _forget_salt(stack)
     clean.remove(stack.name)
-    print(f"Stack {stack.name} is gone.")
+    if config and cloud:
+        print(proof.ask(cloud, stack.name, kept, config.prices))
+    print(f"Stack {stack.name} is gone{', all but what is kept' if kept else ''}.")
+
+
+def _protected(stack: Stack, *, everything: bool) -> list[str]:
+    """The ids of what the stack protects in its cloud; if everything has to go, nothing is protected any more."""
+    protected = [one["id"] for one in State.of(stack).in_cloud if one.get("protect")]
+    if everything and protected:
+        stack.pulumi("state", "unprotect", "--all", "--yes")
+        return []
+    return protected
 
 
 def _forget_salt(stack: Stack) -> None:

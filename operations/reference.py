@@ -64,6 +64,8 @@ def rows(node: dict[str, Any], schema: dict[str, Any], path: str = "") -> Iterat
         element, named = _resolved(inner.get("items", {}), schema), _resolved(_of_each_name(inner), schema)
         if "properties" in inner and "secure" not in inner["properties"]:
             yield from rows(inner, schema, f"{key}.")
+            if further := inner.get("additionalProperties"):
+                yield from rows(further, schema, f"{key}.NAME.")
             continue
         default = "must be given" if name in model.get("required", ()) else _default(field)
         yield Row(key, _value(inner), default, _cell(field.get("description", "")))

@@ -16,14 +16,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 class Stack:
-    """One stack by name, for example `local`."""
+    """One stack by name, for example `local`, of this project or another one that is laid out like it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, project: Path | None = None) -> None:
         self.name = name
-        self.file = PROJECT / "stacks" / f"Pulumi.{name}.yaml"
+        self.project = project or PROJECT
+        self.file = self.project / "stacks" / f"Pulumi.{name}.yaml"
 
     def pulumi(self, *arguments: str, capture: bool = False) -> str:
-        """Runs `pulumi ARGUMENTS --stack NAME` in the project; returns its output when captured.
+        """Runs `pulumi ARGUMENTS --stack NAME` in its project; returns its output when captured.
 
         Raises:
             CygnetError: Pulumi ended with an error; unless captured, it has already said why.
@@ -31,14 +32,17 @@ class Stack:
         command = [pulumi_program(), *arguments, "--stack", self.name, "--non-interactive"]
         pipe = subprocess.PIPE if capture else None
         # In a group of its own it hears of Ctrl-C from us alone: the second time it hears it, it drops all it does.
-        with subprocess.Popen(command, cwd=PROJECT, text=True, stdout=pipe, stderr=pipe, process_group=0) as process:
+        with subprocess.Popen(
+            command, cwd=self.project, text=True, stdout=pipe, stderr=pipe, process_group=0
+        ) as process:
             try:
                 output, complaint = process.communicate()
             except BaseException:
                 _end(process)
                 raise
         if process.returncode:
-            said = f": {complaint.strip()[-1000:]}" if capture else ", see above"
+            # With --json Pulumi complains there.
+            said = f": {(complaint.strip() or output.strip())[-1000:]}" if capture else ", see above"
             raise CygnetError(f"'pulumi {' '.join(arguments)}' of stack {self.name} failed{said}")
         return output or ""
 
@@ -58,11 +62,16 @@ class Stack:
     def exists(self) -> bool:
         """Whether the backend knows the stack."""
         listed = subprocess.run(
-            [pulumi_program(), "stack", "ls", "--json"], cwd=PROJECT, text=True, capture_output=True, check=False
+            [pulumi_program(), "stack", "ls", "--json"], cwd=self.project, text=True, capture_output=True, check=False
         )
         if listed.returncode:
             raise CygnetError(f"'pulumi stack ls' failed: {listed.stderr.strip()[-1000:]}")
         return any(stack["name"].split("/")[-1] == self.name for stack in json.loads(listed.stdout))
+
+    def ensure(self) -> None:
+        """Makes the backend know the stack."""
+        if not self.exists():
+            self.pulumi("stack", "init")
 
     def outputs(self) -> dict[str, Any]:
         """All outputs of the stack, secrets among them.

@@ -2,7 +2,8 @@
 
 import argparse
 
-from operations import takeover
+from components.errors import CygnetError
+from operations import recovery, takeover
 from operations.stack import Stack
 
 NAME = "up"
@@ -10,14 +11,29 @@ HELP = "bring a stack up and say where it is (goes on after a killed 'pulumi up'
 
 
 def run(options: argparse.Namespace) -> None:
-    """Makes the stack if need be, takes it over from a dead owner, and updates it."""
+    """Brings the stack up, and tells where it is."""
     stack = Stack(options.stack)
     stack.require_file()
-    if not stack.exists():
-        stack.pulumi("stack", "init")
-    takeover.take_over(stack)
-    stack.pulumi("up", "--yes", "--skip-preview", "--color", "auto")
+    bring_up(stack)
     print(welcome(stack.name, stack.outputs()))
+
+
+def bring_up(stack: Stack) -> None:
+    """Makes the stack if need be, takes it over from a dead owner, and updates it.
+
+    Raises:
+        CygnetError: Pulumi failed, or the cloud has what Pulumi would make a second time.
+    """
+    stack.ensure()
+    takeover.take_over(stack)
+    told = recovery.recover(stack)
+    try:
+        stack.pulumi("up", "--yes", "--skip-preview", "--color", "auto", *told)
+    except CygnetError as error:
+        raise CygnetError(
+            f"{error}. What was made is kept: mend what is named there, then run the same command again; after 429, "
+            f"503 or 'temporary' there is nothing to mend{recovery.faults(stack)}"
+        ) from error
 
 
 def welcome(name: str, outputs: dict[str, object]) -> str:

@@ -2,10 +2,12 @@
 
 import pulumi
 
-from components import config
+from components import config, preflight
 from components.service import Service
 
 stack = pulumi.get_stack()
-service = Service(stack, config.load(stack))
+wanted = config.load(stack)
+preflight.check(stack, wanted)
+service = Service(stack, wanted)
 for output, value in service.outputs().items():
     pulumi.export(output, value)

@@ -1,7 +1,9 @@
-"""Files that a kill at any moment leaves either old or new, and locks that end with their process."""
+"""Files that a kill at any moment leaves either old or new; locks, and folders, that end with their process."""
 
 import fcntl
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,3 +44,22 @@ def locked(file: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
             if os.fstat(lock.fileno()).st_nlink:
                 yield
                 return
+
+
+@contextmanager
+def private_folder(prefix: str) -> Iterator[Path]:
+    """A folder that only we can read, removed at the end; those of dead processes are removed as well.
+
+    Args:
+        prefix: With what the names of all folders of this kind begin.
+    """
+    base = Path(tempfile.gettempdir())
+    for left in base.glob(f"{prefix}*"):
+        owner = re.match(rf"{prefix}(\d+)-", left.name)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

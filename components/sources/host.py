@@ -137,12 +137,16 @@ def has_nft_queue(root: Path) -> bool:
     return succeeds("unshare", "--net", "chroot", str(root), "nft", "-f", "-", stdin=ruleset)
 
 
-def remember_and_raise() -> None:
-    """Gives machines what they need of the kernel. The first time, what was there before is noted for `restore`."""
-    if _former() is None:
+def remember_and_raise(record: Path | None = None) -> None:
+    """Gives machines what they need of the kernel. The first time, what was there before is noted for `restore`.
+
+    Args:
+        record: Where it is noted; None: for local machines.
+    """
+    if _former(record) is None:
         sysctls = {name: value for name in (*_RAISED, *_TOUCHED) if (value := _sysctl(name)) is not None}
         former = {"boot": _boot(), "sysctls": sysctls, "bridge_filter": _BRIDGE_FILTER.exists()}
-        files.write(_record(), json.dumps(former, indent=2))
+        files.write(record or _record(), json.dumps(former, indent=2))
     for name, least in _RAISED.items():
         value = _sysctl(name)
         if value is not None and int(value) < least:
@@ -154,21 +158,21 @@ def remember_and_raise() -> None:
             file.write_text("0")  # it is for the machines' bridges; the host's own go on without
 
 
-def restore() -> None:
-    """Puts back what `remember_and_raise` found; called when the last local machine of this host has gone."""
-    if former := _former():
+def restore(record: Path | None = None) -> None:
+    """Puts back what `remember_and_raise` found; called when the last of the machines of this host has gone."""
+    if former := _former(record):
         for name, value in former["sysctls"].items():
             if _sysctl(name) != value:
                 _sysctl_file(name).write_text(value)
         if not former["bridge_filter"]:
             succeeds("modprobe", "--remove", "br_netfilter")
-    _record().unlink(missing_ok=True)
+    (record or _record()).unlink(missing_ok=True)
 
 
-def _former() -> dict[str, Any] | None:
+def _former(record: Path | None) -> dict[str, Any] | None:
     """What was there before; None when nothing was noted since this boot, which took ours away too."""
     try:
-        former: dict[str, Any] = json.loads(_record().read_text())
+        former: dict[str, Any] = json.loads((record or _record()).read_text())
     except FileNotFoundError:
         return None
     return former if former["boot"] == _boot() else None

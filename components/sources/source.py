@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from ipaddress import IPv4Network
+from typing import Any, Final
 
 import pulumi
+
+API_PORT: Final = 6443
+"""Of Kubernetes, on control planes."""
 
 Host = dict[str, Any]
 """One machine, as Ansible and smoke tests reach it by SSH:
@@ -15,7 +19,25 @@ Host = dict[str, Any]
     user, port  of SSH
     host_key    public key of its SSH server, "ssh-ed25519 AAAA..."
     variables   what roles have to know of this one machine, by name
+
+Only where machines are behind a router:
+
+    public_address  IPv4 address under which the outside reaches it
+    via             the host through which SSH goes: address, user, port and host_key
 """
+
+
+def public_address(host: Host) -> str:
+    """Where the outside reaches a machine."""
+    return str(host.get("public_address") or host["address"])
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What users reach of the machines: TCP ports, and the networks from where; none: from everywhere."""
+
+    ports: tuple[int, ...]
+    networks: tuple[IPv4Network, ...]
 
 
 @dataclass(frozen=True)
@@ -25,7 +47,7 @@ class Provided:
     hosts: pulumi.Output[list[Host]]
     """All of them, the control plane first, each answering SSH."""
 
-    machines: Mapping[str, pulumi.Resource]
+    machines: Mapping[str, pulumi.CustomResource]
     """What stands for each in the state, by the machine's name."""
 
     anchor: pulumi.Resource | None

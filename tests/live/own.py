@@ -48,33 +48,48 @@ CONFIG: dict[str, Any] = {
 
 @contextmanager
 def own_stack(name: str, *, keep: bool) -> Iterator[dict[str, Any]]:
-    """Brings the stack up, gives its outputs, and removes it, also after a failure or Ctrl-C.
+    """Brings the stack up on machines of this computer, gives its outputs, and removes it without a trace.
 
     Args:
-        name: Of the stack; what is left of an earlier one by this name is removed first.
+        name: Of the stack.
         keep: Leave it up at the end; then `--stack NAME` uses it, and the next run without that removes it.
 
     Raises:
         CygnetError: It did not come up, or could not be removed.
         AssertionError: Something on this computer is not as it was before.
     """
-    stack = Stack(name)
     with _alone(name):
         _remove(name)
         before = traces(name)
-        write_config(stack, CONFIG)
-        try:
-            up.run(argparse.Namespace(stack=name))
-            yield stack.outputs()
-        finally:
-            if not keep:
-                with _finishing(name):
-                    _remove(name)
-                stack.file.unlink(missing_ok=True)
+        with _brought_up(Stack(name), CONFIG, keep=keep) as outputs:
+            yield outputs
         if not keep:
             after = traces(name)
             assert not after - before, "left on this computer:\n" + "\n".join(sorted(after - before))
             assert not before - after, "gone from this computer:\n" + "\n".join(sorted(before - after))
+
+
+@contextmanager
+def stack_of(name: str, config: dict[str, Any], *, keep: bool) -> Iterator[dict[str, Any]]:
+    """Brings a stack up on any machines, gives its outputs, and removes it; arguments and errors as above."""
+    with _alone(name):
+        _remove(name)
+        with _brought_up(Stack(name), config, keep=keep) as outputs:
+            yield outputs
+
+
+@contextmanager
+def _brought_up(stack: Stack, config: dict[str, Any], *, keep: bool) -> Iterator[dict[str, Any]]:
+    """The stack, as long as it is needed; it goes also after a failure or Ctrl-C."""
+    write_config(stack, config)
+    try:
+        up.run(argparse.Namespace(stack=stack.name))
+        yield stack.outputs()
+    finally:
+        if not keep:
+            with _finishing(stack.name):
+                _remove(stack.name)
+            stack.file.unlink(missing_ok=True)
 
 
 def write_config(stack: Stack, config: dict[str, Any]) -> None:
@@ -85,7 +100,7 @@ def write_config(stack: Stack, config: dict[str, Any]) -> None:
 
 def _remove(name: str) -> None:
     try:
-        down.run(argparse.Namespace(stack=name))
+        down.take_down(Stack(name), everything=True)
     except CygnetError:
         clean.remove(name)
         raise

@@ -14,6 +14,7 @@ import testinfra
 import yaml
 from testinfra.host import Host
 
+from components.sources import ssh
 from engine import tools
 
 
@@ -47,8 +48,9 @@ class LiveStack:
         _write(folder / "kubeconfig", outputs["kubeconfig"])
         cluster = yaml.safe_load(outputs["kubeconfig"])["clusters"][0]["cluster"]
         _write(folder / "kubernetes-ca.crt", base64.b64decode(cluster["certificate-authority-data"]).decode())
-        _write(folder / "known_hosts", "".join(_known_host(host) for host in machines.values()))
-        _write(folder / "ssh.conf", _ssh_config(folder, outputs["private_key"]))
+        if outputs["private_key"]:  # else the operator's SSH agent has it
+            _write(folder / "key", outputs["private_key"])
+        ssh.access(folder, machines.values(), folder / "key" if outputs["private_key"] else None)
         return cls(
             name=name,
             url=outputs["url"],
@@ -146,21 +148,3 @@ class LiveStack:
 def _write(file: Path, text: str) -> None:
     with open(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as opened:
         opened.write(text)
-
-
-def _known_host(host: Mapping[str, Any]) -> str:
-    """A line of ssh's known_hosts.
-
-    >>> _known_host({"address": "10.0.0.1", "port": 2222, "host_key": "ssh-ed25519 AAAA"})
-    '[10.0.0.1]:2222 ssh-ed25519 AAAA\\n'
-    """
-    name = host["address"] if host["port"] == 22 else f"[{host['address']}]:{host['port']}"
-    return f"{name} {host['host_key']}\n"
-
-
-def _ssh_config(folder: Path, private_key: str) -> str:
-    settings = {"UserKnownHostsFile": folder / "known_hosts", "StrictHostKeyChecking": "yes", "BatchMode": "yes"}
-    if private_key:  # else the operator's SSH agent has it
-        _write(folder / "key", private_key)
-        settings |= {"IdentityFile": folder / "key", "IdentitiesOnly": "yes"}
-    return "".join(f"{name} {value}\n" for name, value in settings.items())

@@ -18,7 +18,7 @@ from components.auth import user_id
 from components.eos import DataConfig, EosConfig
 from components.playbook import PLAYBOOKS, common_variables
 from components.secrets import issue_certificate, new_authority, new_keytab, new_password, new_ssh_key
-from components.sources import base_image, files, leftovers, network, nspawn, variables
+from components.sources import base_image, files, leftovers, network, nspawn, ssh, variables
 from components.sources.records import MachineSpec
 from software import Keys, sealed
 
@@ -76,7 +76,7 @@ class Node:
             "host_key": host_key, "variables": variables.variables(MEMORY_MIB, facts),
         }  # fmt: skip
         files.write(folder / "key", private_key, 0o600)
-        (folder / "known_hosts").write_text(playbook_run.known_hosts([host]))
+        (folder / "known_hosts").write_text(ssh.known_hosts([host]))
         (folder / "ssh.conf").write_text(
             f"Host *\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n"
             "  StrictHostKeyChecking yes\n  BatchMode yes\n"

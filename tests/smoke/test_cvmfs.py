@@ -8,6 +8,7 @@ import pytest
 import requests
 from testinfra.host import Host
 
+from tests.live import strangers
 from tests.live.stack import LiveStack
 from tests.live.waiting import until
 
@@ -129,4 +130,4 @@ def test_the_proxy_refuses_strangers(stack: LiveStack, http: requests.Session, p
     http.proxies = {"http": proxy}
     part = stack.parts["software"]
     url = f"http://{stack.parts['cluster']['address']}:8000/cvmfs/{part.get('repository', 'x')}/.cvmfspublished"
-    assert http.get(url, timeout=10).status_code == 403
+    assert strangers.answer(http, url) in (403, None)

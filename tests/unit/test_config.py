@@ -44,7 +44,8 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "a key that is misspelt, one level down": (
         groups(workers={"count": 3}),
-        "cygnet:machines.groups.workers: unknown key; did you mean 'worker'?",
+        "cygnet:machines.groups: no group can be called workers: did you mean 'worker'? Machines are called after "
+        "their group, so a further one has a name such as gpu-t4: lowercase letters, digits and hyphens, at most 30",
     ),
     "a key that is misspelt, two levels down": (
         groups(worker={"cuont": 3}),
@@ -68,7 +69,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a negative count": (
         groups(worker={"count": -1}),
         "cygnet:machines.groups.worker.count: Input should be greater than or equal to 0, not -1. "
-        "It is: How many; 0: the control plane does their work too",
+        "It is: How many; 0 in all groups of workers: the control plane does their work too",
     ),
     "an even number of control planes": (
         groups(control_plane={"count": 2}),
@@ -168,10 +169,9 @@ BROKEN: dict[str, tuple[Any, str]] = {
         existing(),
         "cygnet:machines: source existing needs hosts: the list of machines with name, group, address and host_key",
     ),
-    "a source that is still to come": (
+    "a cloud that is not named": (
         {"machines": {"source": "openstack"}},
-        "cygnet:machines.source: openstack is not there yet; use local, or existing with machines that you made "
-        "yourself",
+        "cygnet:machines: source openstack needs openstack: network, image and admin_networks",
     ),
 }
 

@@ -92,9 +92,9 @@ def test_a_certificate_made_on_any_day_is_renewed_before_it_ends(day: dt.date) -
     assert renewed < ends - dt.timedelta(days=170), "an operator has half a year for it"
 
 
-def test_the_api_is_read_from_the_kubeconfig() -> None:
+def test_the_authority_is_read_from_the_kubeconfig() -> None:
     cluster = {"server": "https://10.0.0.1:6443", "certificate-authority-data": base64.b64encode(b"PEM").decode()}
-    assert health.api(yaml.safe_dump({"clusters": [{"cluster": cluster}]})) == ("10.0.0.1:6443", "PEM")
+    assert health.authority(yaml.safe_dump({"clusters": [{"cluster": cluster}]})) == "PEM"
 
 
 # What they may do to their nodes

@@ -12,6 +12,12 @@ from components.sources.existing import ExistingHost
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMjRDDYzXDplGSXwQ0dVFeDwnc1jzhvdU9EAu7l3CjQq"
 
+CLOUD = {"network": "campus", "image": "debian-12", "admin_networks": ["192.0.2.0/24"]}
+PLACE = {key: value for key, value in CLOUD.items() if key != "network"}
+OWN = {"external": "public", "subnet": "10.20.0.0/24"}
+VOLUME = {"size_gib": 10, "machine": "storage-1", "folder": "/srv/homes"}
+FLAVORS = {"control_plane": {"flavor": "medium"}, "worker": {"flavor": "large"}}
+
 
 def host(number: int, group: str = "worker", **more: Any) -> dict[str, Any]:
     return {"name": f"blade-{number}", "group": group, "address": f"192.0.2.{number}", "host_key": KEY, **more}
@@ -58,8 +64,40 @@ def test_another_control_plane_is_refused(count: int) -> None:
 @pytest.mark.parametrize(
     ("document", "finding"),
     [
-        ({"source": "openstack"}, "openstack is not there yet; use local, or existing"),
-        ({"source": "vagrant"}, "'local' or 'existing'"),
+        ({"source": "openstack"}, "source openstack needs openstack: network, image and admin_networks"),
+        ({"source": "openstack", "openstack": CLOUD}, "groups.control_plane needs a flavor; `openstack flavor list`"),
+        (
+            {"source": "openstack", "openstack": CLOUD, "groups": FLAVORS | {"worker": {"memory_gib": 4}}},
+            "groups.worker.memory_gib: with source openstack the flavor says it",
+        ),
+        ({"source": "openstack", "openstack": CLOUD, "groups": FLAVORS, "hosts": [host(1)]}, "source existing only"),
+        ({"source": "openstack", "openstack": {**CLOUD, "admin_networks": []}}, "admin_networks"),
+        ({"openstack": CLOUD}, "openstack is for source openstack only"),
+        ({"groups": {"worker": {"flavor": "large"}}}, "groups.worker.flavor is for source openstack only"),
+        ({"groups": {"gpu": {"count": 1}}}, "groups.gpu: further groups are for source openstack only"),
+        ({"source": "openstack", "openstack": CLOUD, "groups": FLAVORS | {"gpu": {}}}, "groups.gpu needs a flavor"),
+        ({"source": "openstack", "openstack": CLOUD, "groups": FLAVORS | {"gpu": {"flavour": "x"}}}, "'flavor'?"),
+        ({"source": "openstack", "openstack": CLOUD, "groups": FLAVORS | {"Gpu": {}}}, "a name such as gpu-t4"),
+        ({"groups": {"worker": {"volume_type": "ssd"}}}, "give volume_gib too"),
+        ({"groups": {"worker": {"labels": {"cygnet.io/group": "x"}}}}, "set by the service; take another"),
+        ({"groups": {"worker": {"labels": {"a b": "x"}}}}, "labels"),
+        ({"groups": {"worker": {"taints": [{"key": "a", "effect": "Never"}]}}}, "'NoSchedule'"),
+        ({"groups": {"worker": {"gpu": {"model": "T4"}}}}, "For example t4 or v100"),
+        ({"source": "openstack", "openstack": {**CLOUD, "own_network": OWN}, "groups": FLAVORS}, "either network"),
+        ({"source": "openstack", "openstack": PLACE, "groups": FLAVORS}, "either network"),
+        (
+            {"source": "openstack", "openstack": {**PLACE, "own_network": {**OWN, "subnet": "10.20.0.0/30"}}},
+            "10.20.0.0/30 has no room for servers",
+        ),
+        (
+            {"source": "openstack", "openstack": {**CLOUD, "volumes": {"homes": VOLUME}}, "groups": FLAVORS},
+            "there is no machine storage-1; there are control-plane-1, worker-1, worker-2",
+        ),
+        (
+            {"source": "openstack", "openstack": {**CLOUD, "flavors": {"t4": {"cores": 1, "memory_gib": 0.3}}}},
+            "no whole number of MiB",
+        ),
+        ({"source": "vagrant"}, "'local', 'existing' or 'openstack'"),
         ({"groups": {"workers": {"count": 1}}}, "did you mean 'worker'?"),
         ({"groups": {"worker": {"memory_gb": 1}}}, "did you mean 'memory_gib'?"),
         ({"groups": {"worker": {"count": -1}}}, "greater than or equal to 0"),

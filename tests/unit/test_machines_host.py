@@ -142,7 +142,11 @@ def test_a_missing_command_is_named() -> None:
         host.run("cygnet-no-such-program")
 
 
-def test_former_kernel_settings_are_noted_once_and_put_back(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("record", [None, "elsewhere.json"])
+def test_former_kernel_settings_are_noted_once_and_put_back(
+    state: Path, monkeypatch: pytest.MonkeyPatch, record: str | None
+) -> None:
+    where = state / record if record else None
     kernel = state / "kernel"
     settings = {"fs.inotify.max_user_instances": "128", "fs.inotify.max_user_watches": "2000000", "kernel.panic": "0"}
     kernel.mkdir()
@@ -154,19 +158,20 @@ def test_former_kernel_settings_are_noted_once_and_put_back(state: Path, monkeyp
     def value(name: str) -> str:
         return (kernel / name).read_text().strip()
 
-    host.remember_and_raise()
+    host.remember_and_raise(where)
+    assert (state / (record or "kernel.json")).exists()
     assert value("fs.inotify.max_user_instances") == "8192"
     assert value("fs.inotify.max_user_watches") == "2000000", "never lowered"
     (kernel / "kernel.panic").write_text("10")  # as a kubelet does
-    host.remember_and_raise()
-    host.restore()
+    host.remember_and_raise(where)
+    host.restore(where)
     assert {name: value(name) for name in settings} == settings
-    host.restore()
+    host.restore(where)
 
-    host.remember_and_raise()
+    host.remember_and_raise(where)
     (kernel / "kernel.random.boot_id").write_text("second")
     (kernel / "kernel.panic").write_text("30")  # what the restarted host chose
-    host.restore()
+    host.restore(where)
     assert value("kernel.panic") == "30", "what was noted before a restart says nothing about now"
 
 
@@ -312,7 +317,7 @@ def test_a_console_is_shown_without_colours(tmp_path: Path) -> None:
 
 
 def test_only_its_own_commands_are_a_machines_processes() -> None:
-    folder = names.machine_folder("test", "worker-2")
+    folder = names.machine_folder("nobodys", "worker-2")
     assert processes._supervised(["python", "/x/supervisor.py", str(folder)]) == folder
     assert processes._supervised(["vim", str(folder / "console.log")]) is None
     assert processes._supervised(["python", "/x/supervisor.py", "/etc"]) is None

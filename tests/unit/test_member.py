@@ -2,13 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components import member
 from components.errors import CygnetError
 
-PROPS = {"node": "worker-1", "kubeconfig": "apiVersion: v1\n"}
+PROPS: dict[str, Any] = {
+    "node": "worker-1",
+    "machine": "a-server",
+    "labels": {"cygnet.io/group": "worker"},
+    "taints": [],
+    "kubeconfig": "apiVersion: v1\n",
+}
 
 KUBECTL = """#!/usr/bin/env python3
 import json, os, pathlib, sys
@@ -50,7 +57,10 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
 def test_a_member_is_made_when_its_node_is_ready(kubectl: Kubectl) -> None:
     made = member._MemberProvider().create(PROPS)
     assert (made.id, made.outs) == ("worker-1", PROPS)
-    assert kubectl.calls[0]["arguments"] == ["wait", "--for=condition=Ready", "node/worker-1", "--timeout=300s"]
+    assert [call["arguments"] for call in kubectl.calls] == [
+        ["wait", "--for=condition=Ready", "node/worker-1", "--timeout=300s"],
+        ["label", "node", "worker-1", "--overwrite", "cygnet.io/group=worker"],
+    ]
 
 
 def test_the_kubeconfig_is_in_a_file_of_ours_that_goes(kubectl: Kubectl) -> None:
@@ -99,3 +109,31 @@ def test_new_credentials_are_kept_without_touching_the_node(kubectl: Kubectl) ->
     assert not found.replaces
     assert provider.update("worker-1", PROPS, new).outs == new
     assert kubectl.calls == []
+
+
+def test_labels_and_taints_of_ours_follow_the_stack_and_no_others_do(kubectl: Kubectl) -> None:
+    former = {**PROPS, "labels": {"cygnet.io/group": "gpu", "example.org/rack": "b7"},
+              "taints": ["nvidia.com/gpu=present:NoSchedule", "example.org/owner=physics:NoSchedule"]}  # fmt: skip
+    new = {**former, "labels": {"cygnet.io/group": "gpu"}, "taints": ["example.org/owner=biology:NoSchedule"]}
+    provider = member._MemberProvider()
+    assert provider.diff("worker-1", former, new).changes is True
+    provider.update("worker-1", former, new)
+    label, taint = (call["arguments"] for call in kubectl.calls)
+    assert label == ["label", "node", "worker-1", "--overwrite", "example.org/rack-"]
+    assert taint == [
+        "taint", "node", "worker-1", "--overwrite",
+        "example.org/owner=biology:NoSchedule", "nvidia.com/gpu:NoSchedule-",
+    ]  # fmt: skip
+
+
+def test_a_member_on_another_machine_is_another_member() -> None:
+    found = member._MemberProvider().diff("worker-1", PROPS, {**PROPS, "machine": "another-server"})
+    assert found.replaces == ["machine"]
+    assert found.delete_before_replace
+
+
+def test_a_member_of_an_older_state_is_not_made_anew() -> None:
+    old = {key: PROPS[key] for key in ("node", "kubeconfig")}
+    found = member._MemberProvider().diff("worker-1", old, PROPS)
+    assert found.changes is True
+    assert not found.replaces

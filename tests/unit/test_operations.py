@@ -154,7 +154,9 @@ def test_a_failed_up_says_so_after_pulumi_has_said_why(
     assert command_line.main(["up", "local"]) == 1
     lines = capfd.readouterr().err.split("\n")
     assert lines[0] == "error: out of luck"
-    assert lines[-2] == "error: 'pulumi up --yes --skip-preview --color auto' of stack local failed, see above"
+    assert lines[-2].startswith(
+        "error: 'pulumi up --yes --skip-preview --color auto' of stack local failed, see above. What was made is kept"
+    )
     assert "stack output" not in " ".join(pulumi.calls)
 
 
@@ -445,6 +447,14 @@ def test_a_stack_that_cannot_be_destroyed_stays_known(
     assert command_line.main(["down", "local"]) == 1
     assert "stack rm --yes --force --preserve-config" not in pulumi.changes
     assert cleaned == []
+
+
+def test_leftovers_of_local_machines_are_told_by_another_command(
+    pulumi: Pulumi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["leftovers", "local"]) == 1
+    assert "`cygnet clean local`" in capsys.readouterr().err
+    assert pulumi.calls == []
 
 
 @pytest.fixture

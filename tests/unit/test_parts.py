@@ -11,8 +11,8 @@ from tests.unit import program
 ROOT = program.PROJECT
 
 HELPERS = {
-    "__init__", "base", "config", "copyparty", "display", "errors", "files_routes", "kubernetes", "member", "parts",
-    "playbook", "playbook_run", "policies", "secrets", "service",
+    "__init__", "base", "cluster_preflight", "config", "copyparty", "display", "errors", "files_routes", "kubernetes",
+    "member", "parts", "playbook", "playbook_run", "policies", "preflight", "secrets", "service",
 }  # fmt: skip
 """Modules in components/ that are no parts: CONTRIBUTING.md says what each is."""
 

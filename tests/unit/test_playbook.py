@@ -18,6 +18,7 @@ import yaml
 from components import playbook, playbook_run
 from components.errors import CygnetError
 from components.secrets import new_ssh_key
+from components.sources import files, ssh
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - what is searched for afterwards
 HOSTS: list[dict[str, Any]] = [
@@ -186,7 +187,7 @@ def test_the_inventory_says_how_to_reach_a_machine() -> None:
 
 
 def test_known_hosts_name_other_ports_as_openssh_does() -> None:
-    assert playbook_run.known_hosts([*HOSTS, {**HOSTS[0], "host_key": ""}]).splitlines() == [
+    assert ssh.known_hosts([*HOSTS, {**HOSTS[0], "host_key": ""}]).splitlines() == [
         "10.240.3.11 ssh-ed25519 AAAA1",
         "[10.240.3.21]:2222 ssh-ed25519 AAAA2",
     ]
@@ -227,11 +228,11 @@ def test_failures_that_a_task_ignores_are_not_told() -> None:
 
 
 def test_the_private_folder_is_ours_alone_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(playbook_run.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead, living = tmp_path / "cygnet-playbook-999999999-x", tmp_path / "cygnet-playbook-1-x"
     dead.mkdir()
     living.mkdir()
-    with playbook_run.private_folder() as made:
+    with files.private_folder("cygnet-playbook-") as made:
         file = playbook_run._write(made / "key", "k")
         assert made.stat().st_mode & 0o777 == 0o700
         assert file.stat().st_mode & 0o777 == 0o600
@@ -240,7 +241,7 @@ def test_the_private_folder_is_ours_alone_and_goes(tmp_path: Path, monkeypatch: 
 
 
 def test_one_playbook_of_a_stack_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(playbook_run.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     script = (
         "import sys; from components import playbook_run as p\n"
         "with p.only_one('unit', lambda said: print(said, flush=True)): print('mine', flush=True)"

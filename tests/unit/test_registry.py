@@ -19,7 +19,9 @@ def test_the_login_file_is_as_container_tools_read_it() -> None:
     assert (user, password) == ("node", "pass:word")
 
 
-def test_an_image_goes_to_the_registry_it_names_with_the_stacks_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_goes_to_the_registry_as_this_computer_reaches_it_with_the_stacks_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pushed: dict[str, Any] = {}
 
     def push(layout: Path, destination: str, *, ca_file: Path, authfile: Path, progress: Any) -> None:
@@ -32,11 +34,13 @@ def test_an_image_goes_to_the_registry_it_names_with_the_stacks_credentials(monk
     monkeypatch.setattr(registry.images, "push", push)
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", told.append)
+    outside = "203.0.113.5:5000"
     props = {"image": "hub", "reference": "10.0.0.1:5000/cygnet/hub:1", "authority": "CA", "password": "p"}
+    props["pushed_to"] = outside
     made = registry._ImageProvider().create(props)
     assert made.outs == props
-    assert (pushed["layout"], pushed["to"], pushed["ca"]) == (Path("/layouts/hub"), props["reference"], "CA")
-    assert pushed["login"] == registry.login_file("10.0.0.1:5000", "p")
+    assert (pushed["layout"], pushed["to"], pushed["ca"]) == (Path("/layouts/hub"), f"{outside}/cygnet/hub:1", "CA")
+    assert pushed["login"] == registry.login_file(outside, "p")
     assert pushed["mode"] == 0o600
     assert not pushed["file"].exists()
     assert "sent" in "".join(told)
