@@ -3,7 +3,7 @@ STACK ?= local
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help up down test lint unit tools images software lock
+.PHONY: help up down test nightly lint unit tools images software lock
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -13,9 +13,13 @@ up: software ## bring up STACK (local) and say where it is
 down: .venv/.ready ## remove STACK (local) with all its data
 	@$(BIN)/cygnet down $(STACK)
 
-test: lint software ## all tests, on a stack of their own
+test: lint software ## the tests, on a stack of their own
 	@$(BIN)/python -m engine host-packages --tests
 	@$(BIN)/pytest
+
+nightly: lint software ## those and what takes longer, such as a whole service in a cloud
+	@$(BIN)/python -m engine host-packages --tests
+	@$(BIN)/pytest --nightly
 
 unit: .venv/.ready ## the tests that need no machine
 	@$(BIN)/pytest tests/unit

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.bare import bare
+from benchmarks.kills import kills
 from benchmarks.measures import MEASURES
 from components.errors import CygnetError
 from operations.stack import Stack
@@ -15,14 +16,17 @@ from tests.live.stack import LiveStack
 def main() -> int:
     """Measures, and prints a line for each number; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast and how big a live stack is.")
-    parser.add_argument("name", choices=[*MEASURES, bare.__name__], help="what is measured")
-    parser.add_argument("--stack", default="local", help="the stack, which is up (local); bare makes its own")
+    own = {measure.__name__: measure for measure in (bare, kills)}
+    parser.add_argument("name", choices=[*MEASURES, *own], help="what is measured")
+    parser.add_argument(
+        "--stack", default="local", help=f"the stack, which is up (local); {' and '.join(own)} make their own"
+    )
     parser.add_argument("--repetitions", type=int, default=10, help="how often (10)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            if options.name == bare.__name__:
-                numbers = bare(options.repetitions)
+            if options.name in own:
+                numbers = own[options.name](options.repetitions)
             else:
                 stack = LiveStack.of(options.stack, Stack(options.stack).outputs(), Path(folder))
                 numbers = MEASURES[options.name](stack, options.repetitions)

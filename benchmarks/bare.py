@@ -55,14 +55,14 @@ def bare(repetitions: int) -> Mapping[str, float]:
                 ours.append(time.monotonic() - began)
                 copied = Path(folder, "copied")
                 _copy(stack, live, copied)
-                down.run(argparse.Namespace(stack=STACK))
+                down.take_down(stack, everything=True)
                 began = time.monotonic()
                 _replay(live, copied)
                 _first_cell(live)
                 theirs.append(time.monotonic() - began)
                 leftovers.remove_leftovers(STACK, print)
     finally:
-        down.run(argparse.Namespace(stack=STACK))
+        down.take_down(stack, everything=True)
         stack.file.unlink()
     return {
         "cygnet_seconds": round(statistics.median(ours), 1),

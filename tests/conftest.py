@@ -22,10 +22,10 @@ TESTS = Path(__file__).parent
 OWN_STACK = "test"
 """The name of the stack that live tests make for themselves."""
 
-FLOORS = {"unit": 60, "machines": 600, "roles": 900, "smoke": 60, "journeys": 240, "faults": 300}
+FLOORS = {"unit": 60, "machines": 600, "testcloud": 600, "roles": 900, "smoke": 60, "journeys": 240, "faults": 300}
 """The folders in which tests are, in the order they run, with the seconds that one test may take."""
 
-AT_LEAST = {"machines": 178, "roles": 94, "smoke": 108, "journeys": 55, "faults": 22}
+AT_LEAST = {"machines": 178, "testcloud": 78, "roles": 94, "smoke": 108, "journeys": 55, "faults": 22}
 """How many tests there are in a folder: a file that is no longer collected would else go unnoticed."""
 
 SHOWN_VERSIONS = ("pulumi", "kubernetes", "containerd", "caddy")
@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cygnet")
     group.addoption("--stack", help="live tests use this stack, which is up; else they make one of their own")
     group.addoption("--keep", action="store_true", help=f"leave the tests' own stack ({OWN_STACK}) up at the end")
+    group.addoption("--nightly", action="store_true", help="run what is marked nightly, too: it takes minutes")
     group.addoption("--pictures", type=Path, metavar="DIR", help="journeys keep pictures of the browser here")
 
 
@@ -44,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, _interrupt)  # so that our own stack is removed then, too
     # A shell has its background commands ignore it, and whatever they start: programs whose ends are tested, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "nightly: takes minutes, and is left out without --nightly")
     if pictures := config.option.pictures:
         pictures.mkdir(parents=True, exist_ok=True)
     if name := config.option.stack:
@@ -72,6 +74,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for floor, least in AT_LEAST.items():
         if found[floor] < least and any((TESTS / floor).is_relative_to(path) for path in asked):
             raise pytest.UsageError(f"tests/{floor} has {found[floor]} tests, expected {least} or more")
+    if not config.option.nightly and (late := [item for item in items if item.get_closest_marker("nightly")]):
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if item not in late]
     items.sort(key=_order)
     for item in items:
         if not item.get_closest_marker("timeout"):
