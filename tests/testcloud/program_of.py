@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import yaml
 from components.playbook_run import inventory
 from components.sources import files, ssh
 from operations.stack import PROJECT, pulumi_program
-from tests.testcloud import names
+from tests.testcloud.project import environment
 
 
 @dataclass
@@ -29,14 +28,7 @@ class Program:
     def new(cls, folder: Path, stack: str, machines: dict[str, Any]) -> "Program":
         shutil.copy(Path(__file__).parent / "program/__main__.py", folder)
         (folder / "Pulumi.yaml").write_text("name: cygnet\nruntime: python\n")
-        (folder / "state").mkdir()
-        own = {
-            "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
-            "PULUMI_CONFIG_PASSPHRASE": secrets.token_urlsafe(),
-            "PYTHONPATH": str(PROJECT),
-            "OS_CLIENT_CONFIG_FILE": str(names.CLOUDS),
-        }
-        made = cls(folder, stack, {**os.environ, **own})
+        made = cls(folder, stack, os.environ | environment(folder))
         made.configure(machines)
         made.pulumi("stack", "init", stack)
         return made

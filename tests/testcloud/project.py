@@ -22,6 +22,17 @@ from tests.testcloud import names
 _PROGRAM: Final = Path(__file__).parent / "few/__main__.py"
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Makes a state in a project's folder; gives the variables by which Pulumi finds it, our code and the cloud."""
+    (folder / "state").mkdir()
+    return {
+        "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
+        "PULUMI_CONFIG_PASSPHRASE": secrets.token_urlsafe(),
+        "PYTHONPATH": str(PROJECT),
+        "OS_CLIENT_CONFIG_FILE": str(names.CLOUDS),
+    }
+
+
 class Project(Stack):
     """A stack of a few servers whose project is a folder of its own.
 
@@ -46,13 +57,7 @@ class Project(Stack):
         self.file.parent.mkdir(parents=True)
         shutil.copy(_PROGRAM, self.file.parent)
         (folder / "Pulumi.yaml").write_text("name: cygnet\nruntime: python\nmain: stacks\nstackConfigDir: stacks\n")
-        (folder / "state").mkdir()
-        self.environment = {
-            "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
-            "PULUMI_CONFIG_PASSPHRASE": secrets.token_urlsafe(),
-            "PYTHONPATH": str(PROJECT),
-            "OS_CLIENT_CONFIG_FILE": str(names.CLOUDS),
-        }
+        self.environment = environment(folder)
         self.configure()
 
     def enter(self) -> None:

@@ -1,10 +1,10 @@
 """A server of the cloud as tests use it: made by a user, and reached by SSH with a host key that is known before."""
 
 import base64
+import socket
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from openstack.connection import Connection
 
 from components.secrets import new_ssh_key
 from components.sources import files
+from tests.live import waiting
 from tests.testcloud.preparation import IMAGE
 
 PATIENCE_SECONDS = 180.0  # a server answers after 10 s on an idle computer
@@ -78,8 +79,11 @@ def address(cloud: Connection, server: Any) -> str:
     return found
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.3)
+until = partial(waiting.until, what="the cloud does what it was asked for", seconds=PATIENCE_SECONDS, every=0.3)
+
+
+def opens(host: str, port: int) -> bool:
+    """Whether something listens there, and may be reached."""
+    with socket.socket() as connection:
+        connection.settimeout(2)
+        return connection.connect_ex((host, port)) == 0

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from tests.live import own
 from tests.live.stack import LiveStack
 from tests.live.visitor import session
 from tests.testcloud import names, service
-from tests.testcloud.server import until
+from tests.testcloud.server import opens, until
 
 pytestmark = pytest.mark.nightly
 
@@ -71,7 +70,7 @@ def test_users_and_administrators_reach_what_they_need_and_nothing_else(stack: L
     inner = {1094, 2379, 8000, 10250}  # homes, etcd, the software repository, the kubelet
     listening = stack.host(first).check_output("ss --listening --tcp --numeric --no-header")
     assert [port for port in inner if f":{port} " not in listening] == []
-    assert {port for port in wanted | inner if _opens(stack.address(first), port)} == wanted
+    assert {port for port in wanted | inner if opens(stack.address(first), port)} == wanted
 
 
 def test_a_second_up_changes_nothing(stack: LiveStack) -> None:
@@ -149,9 +148,3 @@ def _gpus_in_use(admin: Connection) -> int:
     asked = admin.placement.get("/resource_providers?resources=CUSTOM_GPU_T4:1", microversion="1.4")
     free = len(asked.json()["resource_providers"])
     return 1 - free
-
-
-def _opens(host: str, port: int) -> bool:
-    with socket.socket() as connection:
-        connection.settimeout(2)
-        return connection.connect_ex((host, port)) == 0

@@ -1,6 +1,5 @@
 """The test cloud is a cloud: what a user asks for is there, what is not allowed is refused, what is deleted is gone."""
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from openstack.connection import Connection
 
 from tests.testcloud import names, network
 from tests.testcloud.preparation import IMAGE
-from tests.testcloud.server import Keys, address, ask_for, until
+from tests.testcloud.server import Keys, address, ask_for, opens, until
 from tests.testcloud.settings import HOSTS
 
 _MANY = 10  # hundreds work as well, and take minutes
@@ -68,12 +67,6 @@ def _allow(cloud: Connection, group: Any, port: int) -> Any:
     )
 
 
-def _opens(host: str, port: int) -> bool:
-    with socket.socket() as connection:
-        connection.settimeout(2)
-        return connection.connect_ex((host, port)) == 0
-
-
 # The services
 
 
@@ -120,7 +113,7 @@ def test_a_server_that_is_off_comes_back_with_its_files(demo: Connection, server
     until(lambda: servers.keys.ssh(servers.near_address, "echo kept > data && sync").returncode == 0)
     demo.compute.stop_server(servers.near)
     demo.compute.wait_for_server(servers.near, status="SHUTOFF", interval=1, wait=120)
-    assert not _opens(servers.near_address, 22)
+    assert not opens(servers.near_address, 22)
     demo.compute.start_server(servers.near)
     until(lambda: servers.keys.ssh(servers.near_address, "cat data").stdout == "kept\n")
 
@@ -129,11 +122,11 @@ def test_a_security_group_lets_through_what_it_says_and_nothing_else(demo: Conne
     until(lambda: servers.keys.ssh(servers.near_address, "true").returncode == 0)
     servers.keys.says(servers.near_address, "sudo systemd-run --unit=web python3 -m http.server 8080")
     until(lambda: servers.keys.ssh(servers.near_address, "ss -Hltn sport = 8080 | grep -q 8080").returncode == 0)
-    assert not _opens(servers.near_address, 8080)
+    assert not opens(servers.near_address, 8080)
     rule = _allow(demo, servers.group, 8080)
-    until(lambda: _opens(servers.near_address, 8080))
+    until(lambda: opens(servers.near_address, 8080))
     demo.network.delete_security_group_rule(rule)
-    until(lambda: not _opens(servers.near_address, 8080))
+    until(lambda: not opens(servers.near_address, 8080))
 
 
 def test_no_packet_of_a_server_leaves_this_computer(servers: Servers) -> None:
