@@ -90,11 +90,18 @@ def import_root(stack: LiveStack, repetitions: int) -> Numbers:
 
 
 _COPY_VIEW = "import os, shutil; shutil.copytree(os.environ['CYGNET_VIEW'], os.path.expandvars('$HOME/view'))"
-# Without what would read it before the first import does.
-_FORGET = (
-    "systemctl stop swfs@%s && rm -rf /var/lib/cygnet-cvmfs/* && sync && echo 3 >/proc/sys/vm/drop_caches && "
-    "systemctl start swfs@%s && systemctl stop swfs-warm@%s.timer swfs-warm@%s.service"
-)
+# Without what would start the client anew meanwhile, and what would read before the first import does.
+_FORGET = """
+set -e
+systemctl stop cygnet-health
+trap 'systemctl start cygnet-health' EXIT
+systemctl stop swfs@%s
+rm -rf /var/lib/cygnet-cvmfs/*
+sync
+echo 3 >/proc/sys/vm/drop_caches
+systemctl start swfs@%s
+systemctl stop swfs-warm@%s.timer swfs-warm@%s.service
+"""
 _IMPORT = """
 import subprocess
 # The import alone loads nothing.
