@@ -133,6 +133,17 @@ class ServiceConfig(PartConfig):
         return self
 
     @model_validator(mode="after")
+    def _views_are_in_repositories_that_are_mounted(self) -> "ServiceConfig":
+        mounted = {*self.cvmfs.repositories, *([self.software.repository] if self.software.releases else [])}
+        for name, view in self.software.views.items():
+            if view.repository not in mounted:
+                raise ValueError(
+                    f"software.views.{name} is in {view.repository}, which no machine mounts; add that, with its "
+                    "servers and keys, to cvmfs.repositories"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _data_is_for_groups_that_are_there(self) -> "ServiceConfig":
         if unknown := unknown_groups(self.eos, self.auth.groups):
             found = "; ".join(f"{data}: {', '.join(groups)}" for data, groups in unknown.items())

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from components.base import PartConfig
 from components.display import Display
@@ -26,6 +26,26 @@ FOLDER = "/cvmfs"  # where machines and sessions have repositories
 
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 RepositoryName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})+$", max_length=60)]
+_ViewName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,40}[a-z0-9])?$")]
+
+
+class ViewConfig(PartConfig):
+    """A view in a repository of others."""
+
+    title: Annotated[str, Field(min_length=1, max_length=60, description="What users read")]
+    description: Annotated[str, Field(max_length=200, description="Likewise, below the title")] = ""
+    path: Annotated[
+        str,
+        Field(
+            pattern=rf"^{FOLDER}/\w[\w.-]+(/\w[\w.+-]*)+$",
+            description="Folder that has its setup.sh, e.g. /cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt",
+        ),
+    ]
+
+    @property
+    def repository(self) -> str:
+        """The fully qualified name of the repository in which it is."""
+        return self.path.split("/")[2]
 
 
 class SoftwareConfig(PartConfig):
@@ -34,6 +54,10 @@ class SoftwareConfig(PartConfig):
     releases: Annotated[
         tuple[str, ...], Field(description="What users may choose from, the default first; empty: nothing")
     ] = ("stable", "bleeding")
+    views: Annotated[
+        dict[_ViewName, ViewConfig],
+        Field(description="What users may choose besides, after these: views in repositories of others, by name"),
+    ] = Field(default_factory=dict)
     repository: Annotated[
         RepositoryName, Field(description="Fully qualified name of the repository, which is at /cvmfs/NAME")
     ] = "software.cygnet.internal"
@@ -50,6 +74,12 @@ class SoftwareConfig(PartConfig):
         if len(set(names)) < len(names):
             raise ValueError("a release is named twice; name each once")
         return names
+
+    @model_validator(mode="after")
+    def _names_are_of_one(self) -> "SoftwareConfig":
+        if twice := sorted(self.views.keys() & set(self.releases)):
+            raise ValueError(f"{', '.join(twice)} names a release and a view; give the view another name")
+        return self
 
 
 class _PublicationProvider(ResourceProvider):
@@ -124,9 +154,9 @@ class Software(pulumi.ComponentResource):
         if config.releases:
             self._publish(name, config, machines)
         else:
-            self.releases = pulumi.Output.from_input([])
+            self.releases = pulumi.Output.from_input(releases(config))
             self.repositories = pulumi.Output.from_input([])
-            self.told = pulumi.Output.from_input({"releases": []})
+            self.told = pulumi.Output.from_input({"releases": releases(config)})
         self.register_outputs({"releases": self.releases})
 
     def _publish(self, name: str, config: SoftwareConfig, machines: Machines) -> None:
@@ -158,15 +188,16 @@ class Software(pulumi.ComponentResource):
 
 
 def releases(config: SoftwareConfig) -> list[dict[str, str]]:
-    """The releases that users may choose from, each with the link below /cvmfs that leads to its newest view."""
+    """What users may choose from, each with its view: of own releases the link below /cvmfs that leads to the newest.
+
+    >>> releases(SoftwareConfig(releases=[], views={"lcg": ViewConfig(title="LCG", path="/cvmfs/sft.cern.ch/lcg")}))
+    [{'name': 'lcg', 'title': 'LCG', 'description': '', 'view': '/cvmfs/sft.cern.ch/lcg'}]
+    """
+    own = {name: (build.RELEASES[name], f"{FOLDER}/{config.repository}/{name}") for name in config.releases}
+    others = {name: (view, view.path) for name, view in config.views.items()}
     return [
-        {
-            "name": name,
-            "title": build.RELEASES[name].title,
-            "description": build.RELEASES[name].description,
-            "view": f"{FOLDER}/{config.repository}/{name}",
-        }
-        for name in config.releases
+        {"name": name, "title": one.title, "description": one.description, "view": view}
+        for name, (one, view) in {**own, **others}.items()
     ]
 
 

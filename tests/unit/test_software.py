@@ -42,6 +42,10 @@ def test_good_words(keys: dict[str, Any]) -> None:
         ({"repository": "a/b.c"}, "software.repository"),
         ({"whitelist_days": 1}, "software.whitelist_days"),
         ({"release": "stable"}, "did you mean 'releases'"),
+        ({"views": {"lcg": {"title": "LCG", "path": "/opt/lcg"}}}, "software.views.lcg.path"),
+        ({"views": {"lcg": {"title": "LCG", "path": "/cvmfs/sft.cern.ch/../etc"}}}, "software.views.lcg.path"),
+        ({"views": {"lcg": {"title": "LCG", "path": "/cvmfs/sft.cern.ch/lcg"}}}, "which no machine mounts"),
+        ({"views": {"stable": {"title": "x", "path": "/cvmfs/sft.cern.ch/lcg"}}}, "names a release and a view"),
     ],
 )
 def test_bad_words(keys: dict[str, Any], said: str) -> None:
@@ -85,6 +89,27 @@ def test_without_releases_there_is_nothing_to_choose_and_nothing_to_serve() -> N
     told = yaml.safe_load(engine.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])
     assert told["sessions"]["releases"] == []
     assert engine.stack_outputs()[0]["parts"]["software"] == {"releases": []}
+
+
+def test_views_of_others_are_offered_after_the_stacks_own_releases() -> None:
+    view = {"title": "LCG 107", "path": "/cvmfs/sft.cern.ch/lcg/views/LCG_107/x86_64-el9-gcc13-opt"}
+    engine = program.run(
+        "site",
+        {
+            "cygnet:cvmfs": {
+                "repositories": {
+                    "sft.cern.ch": {
+                        "servers": ["http://s1.example.org/cvmfs"],
+                        "public_keys": ["-----BEGIN PUBLIC KEY-----\n"],
+                    }
+                }
+            },
+            "cygnet:software": {"releases": ["stable"], "views": {"lcg-107": view}},
+        },
+    )
+    told = yaml.safe_load(engine.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])["sessions"]["releases"]
+    assert [one["name"] for one in told] == ["stable", "lcg-107"]
+    assert (told[1]["title"], told[1]["view"]) == (view["title"], view["path"])
 
 
 def test_a_release_is_offered_with_a_title_and_the_folder_that_it_is() -> None:
