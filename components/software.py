@@ -20,6 +20,7 @@ from engine import folders
 from engine.progress import Progress
 from software import build, collect, publisher, sealed
 from software.keys import Keys
+from software.releases import Release
 
 PORT = 8000
 FOLDER = "/cvmfs"  # where machines and sessions have repositories
@@ -193,11 +194,13 @@ def releases(config: SoftwareConfig) -> list[dict[str, str]]:
     >>> releases(SoftwareConfig(releases=[], views={"lcg": ViewConfig(title="LCG", path="/cvmfs/sft.cern.ch/lcg")}))
     [{'name': 'lcg', 'title': 'LCG', 'description': '', 'view': '/cvmfs/sft.cern.ch/lcg'}]
     """
-    own = {name: (build.RELEASES[name], f"{FOLDER}/{config.repository}/{name}") for name in config.releases}
-    others = {name: (view, view.path) for name, view in config.views.items()}
+    offered: dict[str, tuple[Release | ViewConfig, str]] = {
+        name: (build.RELEASES[name], f"{FOLDER}/{config.repository}/{name}") for name in config.releases
+    }
+    offered |= {name: (view, view.path) for name, view in config.views.items()}
     return [
         {"name": name, "title": one.title, "description": one.description, "view": view}
-        for name, (one, view) in {**own, **others}.items()
+        for name, (one, view) in offered.items()
     ]
 
 
