@@ -2,6 +2,7 @@
 STACK ?= local
 PYTHON ?= python3
 BIN := .venv/bin
+LANES := --numprocesses 2
 
 .PHONY: help up down test nightly lint unit tools images software lock
 help: ## show these lines
@@ -15,11 +16,11 @@ down: .venv/.ready ## remove STACK (local) with all its data
 
 test: lint software ## the tests, on a stack of their own
 	@$(BIN)/python -m engine host-packages --tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(LANES)
 
 nightly: lint software ## those and what takes longer, such as a whole service in a cloud
 	@$(BIN)/python -m engine host-packages --tests
-	@$(BIN)/pytest --nightly
+	@$(BIN)/pytest $(LANES) --nightly
 
 unit: .venv/.ready ## the tests that need no machine
 	@$(BIN)/pytest tests/unit

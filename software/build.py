@@ -2,6 +2,7 @@
 
 <root>/software/<name>-<key>/    a view, complete or not there
 <root>/software/wheels/          packages as they were downloaded, for all releases
+<root>/software/.objects/        what was published of them, compressed: see software.known
 <root>/software/.building/       work in progress; what a killed run left is removed by the next one
 """
 
@@ -19,7 +20,7 @@ from engine import cache
 from engine.process import Runner
 from engine.progress import Progress, Row
 from images.context import wheels_for_images
-from software import view
+from software import known, view
 from software.container import container
 from software.releases import RELEASES, Release, find, key
 
@@ -43,7 +44,10 @@ def ensure_all(names: Iterable[str], progress: Progress) -> list[Row]:
 
 
 def trim(progress: Progress) -> None:
-    """Removes views that today's files would not make, and wheels that no release names. Raises EngineError."""
+    """Removes views that today's files would not make, wheels that no release names, and objects that no store has.
+
+    Raises EngineError.
+    """
     progress.begin("trim")
     folder = cache.root() / "software"
     with _lock("nothing, it removes", progress):
@@ -55,6 +59,7 @@ def trim(progress: Progress) -> None:
         for superfluous in sorted(views + wheels):
             progress.say(f"removing {superfluous}")
             shutil.rmtree(superfluous) if superfluous.is_dir() else superfluous.unlink()
+        progress.say(f"removed {known.trim() / 1e6:.0f} MB of objects that no repository has")
 
 
 def megabytes(release: Release) -> float:

@@ -127,12 +127,14 @@ def _before(store: Path, fqrn: str) -> Manifest | None:
 def _compress(root: Node, objects: Objects, progress: Progress) -> None:
     """Makes the objects of all files."""
     saved = time.monotonic()
-    with closing(Known(cache.root() / "software")) as known, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with closing(Known()) as known, ThreadPoolExecutor(os.cpu_count()) as pool:
         new = sorted((file for file in root.files() if not _reuse(file, known, objects)), key=lambda file: -file.size)
         done, total = 0, sum(file.size for file in new)
         try:
             # zlib and SHA-1 let other threads run.
             for file, _ in zip(new, pool.map(lambda file: _make(file, objects), new), strict=True):
+                for name in file.pieces:
+                    known.kept.take(objects, name, _kind(file))
                 known.remember(file)
                 done += file.size
                 progress.at(f"compress {total / 1e6:.0f} MB, {done * 10 // (total or 1) * 10} %")
@@ -145,9 +147,12 @@ def _compress(root: Node, objects: Objects, progress: Progress) -> None:
 
 
 def _reuse(file: Node, known: Known, objects: Objects) -> bool:
-    """Takes the objects of a file that were made before, if they are there."""
+    """Takes the objects of a file that were made before, if they are there, or were for another store."""
     file.pieces = known.pieces(file)
-    return bool(file.pieces) and all(objects.has(name, _kind(file)) for name in file.pieces)
+    kind = _kind(file)
+    return bool(file.pieces) and all(
+        objects.has(name, kind) or objects.take(known.kept, name, kind) for name in file.pieces
+    )
 
 
 def _make(file: Node, objects: Objects) -> None:

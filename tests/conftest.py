@@ -1,6 +1,11 @@
-"""Which stack live tests use, in which order tests run, and how long each may take."""
+"""Which stack live tests use, in which order and which lane tests run, and how long each may take.
+
+Two workers of pytest-xdist run two lanes beside each other, because half of the time tests wait: all that needs the
+live stack, and all else. Without workers there is one lane.
+"""
 
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +13,14 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from components.errors import CygnetError
 from components.parts import PARTS
 from engine.versions import VERSIONS
 from operations.stack import Stack
 from tests.live.stack import LiveStack
+from tests.traces import Untouched
 
 pytest_plugins = ["tests.live.people"]
 
@@ -24,6 +31,9 @@ OWN_STACK = "test"
 
 FLOORS = {"unit": 60, "machines": 600, "testcloud": 600, "roles": 900, "smoke": 60, "journeys": 240, "faults": 300}
 """The folders in which tests are, in the order they run, with the seconds that one test may take."""
+
+LIVE = ("smoke", "journeys", "faults")
+"""The folders whose tests need the live stack."""
 
 AT_LEAST = {"machines": 178, "testcloud": 78, "roles": 94, "smoke": 108, "journeys": 55, "faults": 22}
 """How many tests there are in a folder: a file that is no longer collected would else go unnoticed."""
@@ -42,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    signal.signal(signal.SIGTERM, _interrupt)  # so that our own stack is removed then, too
+    signal.signal(signal.SIGTERM, _interrupt)  # so that what tests have made is removed then, too
     # A shell has its background commands ignore it, and whatever they start: programs whose ends are tested, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "nightly: takes minutes, and is left out without --nightly")
@@ -53,6 +63,14 @@ def pytest_configure(config: pytest.Config) -> None:
             config.stash[OUTPUTS] = Stack(name).outputs()
         except CygnetError as error:
             raise pytest.UsageError(str(error)) from None
+    elif not config.option.keep and not hasattr(config, "workerinput") and _is_for_machines(config):
+        config.pluginmanager.register(Untouched())
+
+
+def pytest_keyboard_interrupt() -> None:
+    # What tests have made is going to be removed: xdist interrupts its workers once more in the middle of that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -67,13 +85,31 @@ def part_lines(outputs: dict[str, Any]) -> list[str]:
     return [f"  {part}: {what}" for part, what in outputs["parts"].items()]
 
 
+class Lanes(LoadScopeScheduling):
+    """Gives a worker all tests that need the live stack, in their order, and another one all others."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "live" if nodeid.startswith(tuple(f"tests/{floor}/" for floor in LIVE)) else "other"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    return Lanes(config, log)
+
+
+class TooFew(pytest.Item):
+    """Fails, with its name as the reason: a worker's own error would not be told."""
+
+    def runtest(self) -> None:
+        pytest.fail(self.name, pytrace=False)
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected, which is nobody's mistake
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     found = Counter(_floor(item) for item in items)
-    asked = [Path(argument.split("::")[0]).resolve() for argument in config.args]
     for floor, least in AT_LEAST.items():
-        if found[floor] < least and any((TESTS / floor).is_relative_to(path) for path in asked):
-            raise pytest.UsageError(f"tests/{floor} has {found[floor]} tests, expected {least} or more")
+        if found[floor] < least and any((TESTS / floor).is_relative_to(path) for path in _asked(config)):
+            few = f"tests/{floor} has {found[floor]} tests, expected {least} or more"
+            items.append(TooFew.from_parent(session, name=few))
     if not config.option.nightly and (late := [item for item in items if item.get_closest_marker("nightly")]):
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if item not in late]
@@ -91,24 +127,34 @@ def stack(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
     if given := pytestconfig.stash.get(OUTPUTS, None):
         yield LiveStack.of(pytestconfig.option.stack, given, folder)
         return
-    from tests.live.own import own_stack  # noqa: PLC0415 - nothing of it is needed where nothing is brought up
+    from tests.live.own import CONFIG, own_stack  # noqa: PLC0415 - needed only where something is brought up
 
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    made = own_stack(OWN_STACK, keep=pytestconfig.option.keep)
+    made = own_stack(OWN_STACK, CONFIG, keep=pytestconfig.option.keep)
     with capture.global_and_fixture_disabled():  # it takes minutes, and says what it does
-        print()
         outputs = made.__enter__()
-        print(f"stack: {OWN_STACK}, {outputs['url']}", *part_lines(outputs), sep="\n")
+        print(f"stack: {OWN_STACK}, {outputs['url']}", *part_lines(outputs), sep="\n", file=sys.stderr)
     try:
         yield LiveStack.of(OWN_STACK, outputs, folder)
     finally:
-        with capture.global_and_fixture_disabled():
-            print()
-            made.__exit__(None, None, None)
+        made.__exit__(None, None, None)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _asked(config: pytest.Config) -> list[Path]:
+    """The files and folders that are to be tested."""
+    return [Path(argument.split("::")[0]).resolve() for argument in config.args]
+
+
+def _is_for_machines(config: pytest.Config) -> bool:
+    """Whether there is more to test than what needs no machine."""
+    folders = [TESTS / floor for floor in AT_LEAST]
+    return any(
+        path.is_relative_to(folder) or folder.is_relative_to(path) for folder in folders for path in _asked(config)
+    )
 
 
 def _floor(item: pytest.Item) -> str:

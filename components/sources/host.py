@@ -34,6 +34,9 @@ _TOUCHED: Final = (
     "vm.panic_on_oom",
 )
 
+LOCAL_MACHINES: Final = "local machines"
+"""Who holds the kernel's settings, if nobody else is named: the stacks of this host."""
+
 # Without it, traffic between two pods of one machine passes no filter, and network policies do not hold.
 _BRIDGE_FILTER: Final = Path("/proc/sys/net/bridge")
 
@@ -137,16 +140,18 @@ def has_nft_queue(root: Path) -> bool:
     return succeeds("unshare", "--net", "chroot", str(root), "nft", "-f", "-", stdin=ruleset)
 
 
-def remember_and_raise(record: Path | None = None) -> None:
+def remember_and_raise(holder: str = LOCAL_MACHINES) -> None:
     """Gives machines what they need of the kernel. The first time, what was there before is noted for `restore`.
 
     Args:
-        record: Where it is noted; None: for local machines.
+        holder: Who needs it from now on. Who calls this or `restore` has the lock of what is shared on this host.
     """
-    if _former(record) is None:
+    former = _former()
+    if former is None:
         sysctls = {name: value for name in (*_RAISED, *_TOUCHED) if (value := _sysctl(name)) is not None}
-        former = {"boot": _boot(), "sysctls": sysctls, "bridge_filter": _BRIDGE_FILTER.exists()}
-        files.write(record or _record(), json.dumps(former, indent=2))
+        former = {"boot": _boot(), "sysctls": sysctls, "bridge_filter": _BRIDGE_FILTER.exists(), "holders": []}
+    if holder not in former["holders"]:
+        files.write(_record(), json.dumps({**former, "holders": [*former["holders"], holder]}, indent=2))
     for name, least in _RAISED.items():
         value = _sysctl(name)
         if value is not None and int(value) < least:
@@ -158,21 +163,25 @@ def remember_and_raise(record: Path | None = None) -> None:
             file.write_text("0")  # it is for the machines' bridges; the host's own go on without
 
 
-def restore(record: Path | None = None) -> None:
-    """Puts back what `remember_and_raise` found; called when the last of the machines of this host has gone."""
-    if former := _former(record):
+def restore(holder: str = LOCAL_MACHINES) -> None:
+    """Puts back what `remember_and_raise` found, when nobody needs it any more."""
+    former = _former()
+    if former and (others := [other for other in former["holders"] if other != holder]):
+        files.write(_record(), json.dumps({**former, "holders": others}, indent=2))
+        return
+    if former:
         for name, value in former["sysctls"].items():
             if _sysctl(name) != value:
                 _sysctl_file(name).write_text(value)
         if not former["bridge_filter"]:
             succeeds("modprobe", "--remove", "br_netfilter")
-    (record or _record()).unlink(missing_ok=True)
+    _record().unlink(missing_ok=True)
 
 
-def _former(record: Path | None) -> dict[str, Any] | None:
+def _former() -> dict[str, Any] | None:
     """What was there before; None when nothing was noted since this boot, which took ours away too."""
     try:
-        former: dict[str, Any] = json.loads((record or _record()).read_text())
+        former: dict[str, Any] = {"holders": [LOCAL_MACHINES], **json.loads(_record().read_text())}
     except FileNotFoundError:
         return None
     return former if former["boot"] == _boot() else None

@@ -99,10 +99,15 @@ def remove_network(stack: str) -> bool:
         if folder.exists():
             run("rm", "-rf", "--one-file-system", str(folder))
         if last:
-            lock_file().unlink()
-            with contextlib.suppress(OSError):  # something else lies there
-                names.STATE.rmdir()
+            leave()
     return True
+
+
+def leave() -> None:
+    """Removes the lock, which the caller holds, and the folder of all stacks, after the last of them."""
+    lock_file().unlink()
+    with contextlib.suppress(OSError):  # something else lies there
+        names.STATE.rmdir()
 
 
 def taken_numbers(addresses: Iterable[Mapping[str, Any]], routes: Iterable[Mapping[str, Any]]) -> set[int]:

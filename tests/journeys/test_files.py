@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.journeys.files_page import FilesPage
+from tests.live import visitor
 from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
-from tests.live.waiting import until
 
 # What notebooks leave behind: a plot, a notebook with an output that would like to do more, and data.
 WRITE = """\
@@ -53,7 +53,7 @@ REMOVE = "import pathlib, shutil; shutil.rmtree(pathlib.Path.home() / {folder!r}
 READ = "import pathlib; print((pathlib.Path.home() / {path!r}).read_text())"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def url(stack: LiveStack) -> str:
     """The page's."""
     if "url" not in stack.parts["files"]:
@@ -61,12 +61,11 @@ def url(stack: LiveStack) -> str:
     return str(stack.parts["files"]["url"])
 
 
-@pytest.fixture
-def session(visitor: Callable[[str], Visitor]) -> Visitor:
+@pytest.fixture(scope="module")
+def session(stack: LiveStack) -> Iterator[Visitor]:
     """The physicist's, which runs."""
-    made = visitor("physicist")
-    made.start()
-    return made
+    with visitor.session(stack, "physicist") as started:
+        yield started
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def folder(session: Visitor) -> Iterator[str]:
 @pytest.fixture
 def physicist(person: Callable[..., Person], url: str) -> Person:
     """In front of a browser; not signed in yet."""
-    made = person("physicist")
+    made = person("physicist", leave_session=True)
     made.page.goto(f"{url}/files/")
     return made
 
@@ -152,15 +151,6 @@ def test_another_persons_files_are_closed(
     expect(neighbour.page).to_have_url(f"{url}/files/eos/user/n/neighbour/")
     for path in ("", f"{folder}/", f"{folder}/plot.pdf", f"{folder}/notes.ipynb"):
         assert _status(neighbour.page, f"{url}/files/eos/user/p/physicist/{path}") == 403
-
-
-def test_a_link_ends_by_itself(physicist: Person, folder: str, url: str, elsewhere: Page) -> None:
-    _sign_in_here(physicist)
-    files = FilesPage(physicist.page)
-    physicist.page.goto(f"{url}/files/eos/user/p/physicist/{folder}/")
-    link = files.share("page.html", minutes=1)
-    assert _status(elsewhere, link) == 200
-    until(lambda: _status(elsewhere, link) in (403, 404), "the link has ended", seconds=150, every=5)
 
 
 def test_a_symbolic_link_to_anothers_home_leads_nowhere(

@@ -1,8 +1,7 @@
 """A home: it is there on whichever machine a session starts, it is one's own, and it has an end."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -70,7 +69,7 @@ def test_a_notebook_is_there_on_another_machine(stack: LiveStack, visitor: Calla
     physicist.api("PUT", contents, json=NOTEBOOK).raise_for_status()
     machine = machine_of(stack, physicist)
     physicist.stop()
-    with closed_to_sessions(stack, machine):
+    with stack.closed(machine):
         physicist.start()
     assert machine_of(stack, physicist) != machine
     (cell,) = physicist.api("GET", contents).json()["content"]["cells"]
@@ -114,13 +113,3 @@ def machine_of(stack: LiveStack, visitor: Visitor) -> str:
     """The machine on which a session runs."""
     pod = until(lambda: stack.session_pod(visitor.name), f"{visitor.name} has a session", seconds=30)
     return str(pod["spec"]["nodeName"])
-
-
-@contextmanager
-def closed_to_sessions(stack: LiveStack, machine: str) -> Iterator[None]:
-    """No new session starts there for a while."""
-    stack.kubectl("cordon", machine)
-    try:
-        yield
-    finally:
-        stack.kubectl("uncordon", machine)

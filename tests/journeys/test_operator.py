@@ -1,31 +1,20 @@
 """An operator looks after everyone's sessions, and has no way into one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.live.person import Person
-from tests.live.visitor import Visitor
+from tests.live.stack import LiveStack
+from tests.live.visitor import Visitor, session
 from tests.live.waiting import until
 
 
-@pytest.fixture
-def physicist(visitor: Callable[[str], Visitor]) -> Visitor:
+@pytest.fixture(scope="module")
+def physicist(stack: LiveStack) -> Iterator[Visitor]:
     """Someone whose session runs."""
-    made = visitor("physicist")
-    made.start()
-    return made
-
-
-def test_an_operator_stops_anothers_session_on_the_page_of_all(
-    person: Callable[..., Person], physicist: Visitor
-) -> None:
-    operator = person("operator")
-    operator.sign_in()
-    operator.page.goto(f"{operator.url}/hub/admin")
-    row = operator.page.locator("tr").filter(has_text="physicist").first
-    row.get_by_role("button", name="Stop Server").click()
-    until(lambda: not physicist.server(), "the session has stopped", seconds=60)
+    with session(stack, "physicist") as started:
+        yield started
 
 
 @pytest.mark.parametrize("path", ["lab", "api/contents", "files/notes.txt"])
@@ -48,3 +37,15 @@ def test_an_operator_takes_nobodys_place(visitor: Callable[[str], Visitor], phys
         "the hub's end": operator.api("POST", "/hub/api/shutdown", json={}),
     }
     assert [what for what, answer in asked.items() if answer.status_code not in (403, 404)] == []
+
+
+def test_an_operator_stops_anothers_session_on_the_page_of_all(
+    person: Callable[..., Person], physicist: Visitor
+) -> None:
+    """Runs last: the others need the session."""
+    operator = person("operator")
+    operator.sign_in()
+    operator.page.goto(f"{operator.url}/hub/admin")
+    row = operator.page.locator("tr").filter(has_text="physicist").first
+    row.get_by_role("button", name="Stop Server").click()
+    until(lambda: not physicist.server(), "the session has stopped", seconds=60)

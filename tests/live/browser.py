@@ -1,14 +1,16 @@
-"""A browser that trusts the stack's authority, and finds nobody but the stack."""
+"""A browser that trusts the stack's authority, and comes to nobody but the stack."""
 
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
 from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.live.still_network import still_network
 
 _PATIENCE_MS = 15_000  # for what a person expects at once: all machines of the stack share this computer
 _FLAGS = (
@@ -18,7 +20,7 @@ _FLAGS = (
     "--disable-quic",
     "--disable-sync",
     "--no-first-run",
-    "--no-proxy-server",
+    "--proxy-bypass-list=<-loopback>",  # the proxy is for all, this computer's own names, too
     "--no-sandbox",  # it refuses to run as root with one
 )
 
@@ -30,23 +32,22 @@ def browser(ca_file: Path, home: Path, *urls: str) -> Iterator[Browser]:
     Args:
         ca_file: The authority that it trusts, as a user's browser does after importing it.
         home: An empty folder; the browser's database of authorities is made there.
-        urls: Addresses of the stack; every other name is unknown to this browser.
+        urls: Addresses of the stack; this browser comes to no other.
     """
     program = shutil.which("chromium")
     assert program, "there is no chromium; run 'python -m engine host-packages --tests'"
     _trust(ca_file, home)
     expect.set_options(timeout=_PATIENCE_MS)
-    known = ", ".join(f"EXCLUDE {urlparse(url).hostname}" for url in urls)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=program,
-            args=[*_FLAGS, f"--host-resolver-rules=MAP * ~NOTFOUND, {known}"],
-            env={**os.environ, "HOME": str(home)},
+    with ExitStack() as ends:
+        with still_network([str(urlparse(url).hostname) for url in urls]) as proxy:
+            playwright = ends.enter_context(sync_playwright())
+        yield ends.enter_context(
+            playwright.chromium.launch(
+                executable_path=program,
+                args=[*_FLAGS, f"--proxy-server={proxy}"],
+                env={**os.environ, "HOME": str(home)},
+            )
         )
-        try:
-            yield opened
-        finally:
-            opened.close()
 
 
 def _trust(ca_file: Path, home: Path) -> None:

@@ -1,21 +1,29 @@
-"""The stack that live tests make for themselves, beside any other one of this computer."""
+"""The stacks that live tests make for themselves, beside any other one of this computer.
+
+A process of its own keeps such a stack: it brings it up, and removes it when the tests let go of it or end, however
+they end. Neither Ctrl-C nor the end of a worker of pytest reaches it while it is removing.
+
+python -m tests.live.own NAME: is that process; it is told the configuration, and tells the outputs, in JSON.
+"""
 
 import argparse
-import fcntl
+import json
+import os
 import signal
-import tempfile
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import yaml
 
 from components.errors import CygnetError
+from components.sources import files
+from engine import cache
 from operations import clean, down, up
-from operations.stack import Stack
-from tests.live.traces import traces
+from operations.stack import PROJECT, Stack
 
 SEATS = 10
 
@@ -47,55 +55,78 @@ CONFIG: dict[str, Any] = {
 
 
 @contextmanager
-def own_stack(name: str, *, keep: bool) -> Iterator[dict[str, Any]]:
-    """Brings the stack up on machines of this computer, gives its outputs, and removes it without a trace.
+def own_stack(name: str, config: dict[str, Any], *, keep: bool) -> Iterator[dict[str, Any]]:
+    """Brings a stack up, gives its outputs, and removes it; what that says goes to standard error.
 
     Args:
         name: Of the stack.
+        config: What its file says.
         keep: Leave it up at the end; then `--stack NAME` uses it, and the next run without that removes it.
 
     Raises:
         CygnetError: It did not come up, or could not be removed.
-        AssertionError: Something on this computer is not as it was before.
     """
-    with _alone(name):
-        _remove(name)
-        before = traces(name)
-        with _brought_up(Stack(name), CONFIG, keep=keep) as outputs:
-            yield outputs
-        if not keep:
-            after = traces(name)
-            assert not after - before, "left on this computer:\n" + "\n".join(sorted(after - before))
-            assert not before - after, "gone from this computer:\n" + "\n".join(sorted(before - after))
-
-
-@contextmanager
-def stack_of(name: str, config: dict[str, Any], *, keep: bool) -> Iterator[dict[str, Any]]:
-    """Brings a stack up on any machines, gives its outputs, and removes it; arguments and errors as above."""
-    with _alone(name):
-        _remove(name)
-        with _brought_up(Stack(name), config, keep=keep) as outputs:
-            yield outputs
-
-
-@contextmanager
-def _brought_up(stack: Stack, config: dict[str, Any], *, keep: bool) -> Iterator[dict[str, Any]]:
-    """The stack, as long as it is needed; it goes also after a failure or Ctrl-C."""
-    write_config(stack, config)
-    try:
-        up.run(argparse.Namespace(stack=stack.name))
-        yield stack.outputs()
-    finally:
-        if not keep:
-            with _finishing(stack.name):
-                _remove(stack.name)
-            stack.file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "tests.live.own", name, *(["--keep"] if keep else [])]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=PROJECT, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as keeper:
+        assert keeper.stdin
+        assert keeper.stdout
+        keeper.stdin.write(json.dumps(config) + "\n")
+        keeper.stdin.flush()
+        told = keeper.stdout.read()
+        if not told:
+            raise CygnetError(f"the stack '{name}' did not come up; why is said where its progress is")
+        try:
+            yield json.loads(told)
+        finally:
+            keeper.stdin.close()
+            if keeper.wait():
+                raise CygnetError(f"the stack '{name}' could not be removed; why is said where its progress is")
 
 
 def write_config(stack: Stack, config: dict[str, Any]) -> None:
     """Writes the stack's file; what Pulumi wrote into it stays."""
     written = yaml.safe_load(stack.file.read_text()) if stack.file.exists() else {}
     stack.file.write_text(yaml.safe_dump({**written, "config": config}, sort_keys=False))
+
+
+def _keep() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("--keep", action="store_true")
+    options = parser.parse_args()
+    config = json.loads(sys.stdin.readline())
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # all others who say something say it to a person
+    # Who was started in the background has been told to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_interrupt_when_let_go, daemon=True).start()
+    alone = files.locked(cache.root() / "locks" / f"{options.name}-tests", waiting=_refuse)
+    with suppress(KeyboardInterrupt), alone, _brought_up(options.name, config, options.keep) as outputs:
+        with answer:
+            json.dump(outputs, answer)
+        signal.pause()
+
+
+def _interrupt_when_let_go() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def _brought_up(name: str, config: dict[str, Any], keep: bool) -> Iterator[dict[str, Any]]:
+    """The stack, as long as it is needed; it goes also after a failure or an interrupt."""
+    stack = Stack(name)
+    _remove(name)
+    write_config(stack, config)
+    try:
+        up.run(argparse.Namespace(stack=name))
+        yield stack.outputs()
+    finally:
+        if not keep:
+            print(f"\nremoving the stack '{name}'; this takes half a minute", flush=True)
+            _remove(name)
+            stack.file.unlink(missing_ok=True)
 
 
 def _remove(name: str) -> None:
@@ -106,27 +137,13 @@ def _remove(name: str) -> None:
         raise
 
 
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
+def _refuse() -> None:
     """Refuses a second run on this computer: it would remove the first one's stack."""
-    with open(Path(tempfile.gettempdir()) / f"cygnet-{name}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CygnetError(f"another test run uses the stack '{name}' on this computer; wait for its end") from None
-        yield
+    raise CygnetError("another test run uses a stack of this name on this computer; wait for its end")
 
 
-@contextmanager
-def _finishing(name: str) -> Iterator[None]:
-    """Lets nothing but a kill interrupt the removal."""
-
-    def explain(_number: int, _frame: FrameType | None) -> None:
-        print(f"\nremoving the stack '{name}' first; this takes half a minute", flush=True)
-
-    former = {number: signal.signal(number, explain) for number in (signal.SIGINT, signal.SIGTERM)}
+if __name__ == "__main__":
     try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        _keep()
+    except CygnetError as error:
+        sys.exit(f"{error}")

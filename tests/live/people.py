@@ -25,15 +25,19 @@ def chromium(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def person(stack: LiveStack, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Person]]:
-    """Makes a person in front of a browser: `person("physicist")`, or `person("physicist", url=...)`."""
+    """Makes a person in front of a browser: `person("physicist")`, or `person("physicist", url=...)`.
+
+    With `leave_session=True` a session that they have at the end is somebody else's to stop.
+    """
     people = request.node.stash[PEOPLE] = []
     with ExitStack() as open_windows:
 
-        def make(name: str, url: str = stack.url) -> Person:
+        def make(name: str, url: str = stack.url, *, leave_session: bool = False) -> Person:
             _need_account(stack, name)
             made = Person(chromium, url, name, stack.accounts[name], pictures=request.config.option.pictures)
             people.append(made)
-            open_windows.callback(Visitor(stack, name).stop)
+            if not leave_session:
+                open_windows.callback(Visitor(stack, name).stop)
             open_windows.callback(made.close)
             return made
 

@@ -21,6 +21,7 @@ class Person:
         self._pictures = pictures
         self._context = browser.new_context(viewport={"width": 1280, "height": 800})
         self._context.set_default_timeout(_CLICK_MS)
+        self._context.set_default_navigation_timeout(_LAB_MS)
         self.page: Page = self._context.new_page()
         self.asked: set[str] = set()
         self.page.on("request", lambda request: self._note(urlparse(request.url).hostname))
@@ -68,7 +69,7 @@ class Person:
             if release:
                 page.get_by_label(release).check()
             self.picture("choices")
-            with self.page.expect_navigation(timeout=_LAB_MS):
+            with self.page.expect_navigation():
                 page.locator("[type=submit]").click()
 
     def wait_for_lab(self) -> None:

@@ -5,7 +5,8 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,19 @@ class LiveStack:
         homes = self.parts["eos"].get("homes")
         return f"{homes}/{user[0]}/{user}" if homes else f"/home/{user}"
 
-    def host(self, machine: str) -> Host:
-        """The machine, over SSH."""
+    def host(self, machine: str, *, keep_seconds: int = 0) -> Host:
+        """The machine, over SSH.
+
+        Args:
+            machine: Its name.
+            keep_seconds: For how long its connection is there for the next command; then a test may not kill it.
+        """
         given = self.machines[machine]
         return testinfra.get_host(
             f"ssh://{given['user']}@{given['address']}:{given['port']}",
             ssh_config=str(self.folder / "ssh.conf"),
-            controlpersist=0,  # what would persist is in the way when a test kills the machine
+            controlpath=f"{self.folder}/%%h",  # testinfra wants the one percent as two
+            controlpersist=keep_seconds,
             sudo=given["user"] != "root",
         )
 
@@ -127,6 +134,15 @@ class LiveStack:
             "items"
         ]
         return found
+
+    @contextmanager
+    def closed(self, *machines: str) -> Iterator[None]:
+        """For a while these machines take no new sessions."""
+        self.kubectl("cordon", *machines)
+        try:
+            yield
+        finally:
+            self.kubectl("uncordon", *machines)
 
     def session_pod(self, user: str) -> dict[str, Any] | None:
         """The pod of a user's session, if there is one that is not ending."""

@@ -72,12 +72,14 @@ def stranger(page: Page) -> Visitor:
     return page.visitor()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)  # so that the minute passes while all else is tested
 def minute(page: Page, ada: Visitor) -> str:
     """A link that was made to last for a minute."""
+    link = "/share/for-one-minute/minute.txt"
     (page.home("ada") / "minute.txt").write_text("for a minute\n")
     assert ada.share(f"{ADA}minute.txt", "for-one-minute", minutes="1").status_code == 201
-    return "/share/for-one-minute/minute.txt"
+    assert page.visitor().get(link).text == "for a minute\n"
+    return link
 
 
 # One word in two places: what the gateway sends is what the hub's service and copyparty understand
@@ -396,12 +398,10 @@ def test_a_shorter_maximum_holds_for_links_that_are_there(page: Page, tmp_path: 
         assert limited.execute("select max(t1 - t0) from sh").fetchone() == (3 * 86_400,)
 
 
-@pytest.mark.usefixtures("page")
 def test_a_link_ends(minute: str, stranger: Visitor) -> None:
     def gone() -> bool:
         return stranger.get(minute).status_code in (403, 404)
 
-    assert not gone()
     until(gone, "the link of a minute has ended", seconds=150, every=2)
 
 

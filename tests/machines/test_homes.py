@@ -129,7 +129,7 @@ def test_all_seats_of_a_course_are_made_quickly(homes: Any) -> None:
     assert homes(homes=seats).stdout == ""
     again = time.monotonic() - began - first
     assert first < 60
-    assert again < 5
+    assert again < 20
 
 
 def test_a_file_system_grows_with_its_file_and_never_shrinks(disk: Path) -> None:

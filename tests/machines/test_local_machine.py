@@ -171,7 +171,7 @@ def test_a_second_ensure_changes_nothing(machine: Machine) -> None:
     before = (machine.processes(), records.find(machine.spec.stack, "worker-1"), machine.says("uptime -s"))
     started = time.monotonic()
     machine.ensure()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     assert (machine.processes(), records.find(machine.spec.stack, "worker-1"), machine.says("uptime -s")) == before
 
 

@@ -205,7 +205,7 @@ def test_a_new_revision_is_followed_and_what_is_open_stays(repository: Repositor
     replace(repository.tree / "big", b"small now\n")
     assert repository.publish().revision == 2
 
-    until((mounted / "new").exists, "the new revision", seconds=POLL_SECONDS + 1, every=0.1)
+    until((mounted / "new").exists, "the new revision", seconds=POLL_SECONDS + 5, every=0.1)
     started = time.monotonic()
     changed = {name: (repository.tree / name).read_bytes() for name in ("other", "zero", "new", "big")}
     while any((mounted / name).read_bytes() != content for name, content in changed.items()):
@@ -231,14 +231,14 @@ def test_who_followed_a_link_goes_on_with_all_that_it_led_to(repository: Reposit
         replace(repository.tree / "deep/nested/er/file", key.encode())
         repository.publish(f"stable-{key}")
     until(
-        lambda: os.readlink(mounted / "stable") == "stable-3", "the link leads on", seconds=POLL_SECONDS + 1, every=0.1
+        lambda: os.readlink(mounted / "stable") == "stable-3", "the link leads on", seconds=POLL_SECONDS + 5, every=0.1
     )
     assert (mounted / "stable/deep/nested/er/file").read_text() == "3"
     assert view.name == "stable-1"
     assert (view / "deep/nested/er/file").read_text() == "below\n", "which nobody had read before"
     replace(repository.tree / "deep/nested/er/file", b"4")
     repository.publish("stable-4")
-    until(lambda: not view.exists(), "the view has gone", seconds=2 * POLL_SECONDS + 1, every=0.1)
+    until(lambda: not view.exists(), "the view has gone", seconds=2 * POLL_SECONDS + 5, every=0.1)
 
 
 # Many readers
@@ -269,7 +269,7 @@ def test_a_download_that_hangs_holds_up_nobody_else(server: Server, client: Clie
         time.sleep(0.3)
         started = time.monotonic()
         assert uncached(mounted / "other") == b"other\n"
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < TIMEOUT_SECONDS
         assert all(process.wait(20) for process in hanging), "what hangs ends with an error"
 
 
@@ -538,7 +538,7 @@ def test_without_a_server_what_is_cached_goes_on_and_the_rest_fails_soon(
             server.die()
             stack.callback(server.start)
         assert fails_with_eio(mounted / "big") < 3 * TIMEOUT_SECONDS
-        assert fails_with_eio(mounted / "big") < 1, "what failed a moment ago is not tried again"
+        assert fails_with_eio(mounted / "big") < TIMEOUT_SECONDS, "what failed a moment ago is not tried again"
         assert uncached(mounted / "other") == b"other\n"
         assert (mounted / "deep/nested").is_dir()
         until(lambda: "nothing newer" in client.status(), "it is said", seconds=10)

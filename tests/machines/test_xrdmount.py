@@ -475,13 +475,13 @@ def test_a_change_of_the_users_is_followed(client: Client) -> None:
     assert as_user(BOB, lambda: refused(errno.EACCES, lambda: place.write_text("x")))
     client.users["bob"] = bob
     client.write_users()
-    until(lambda: not as_user(BOB, lambda: refused(errno.EACCES, lambda: place.write_text("x"))), "bob", seconds=5)
+    until(lambda: not as_user(BOB, lambda: refused(errno.EACCES, lambda: place.write_text("x"))), "bob", seconds=15)
     (client.folder / "users.json").write_text("{")
     time.sleep(1)
     assert as_user(BOB, place.read_text) == "x", "the last good list stays"
     del client.users["bob"]
     client.write_users()
-    until(lambda: as_user(BOB, lambda: refused(errno.EACCES, place.read_text)), "bob is away", seconds=5)
+    until(lambda: as_user(BOB, lambda: refused(errno.EACCES, place.read_text)), "bob is away", seconds=15)
     assert "the list of users cannot be used" in client.log.read_text()
 
 
@@ -618,7 +618,7 @@ def test_a_server_that_is_away_gives_errors_in_time_and_works_when_it_is_back(se
     def works() -> bool:
         return as_user(ADA, (place / "file").read_text) == "before"
 
-    until(works, "it works again", seconds=5, every=0.1, through=OSError)
+    until(works, "it works again", seconds=15, every=0.1, through=OSError)
     assert client.mounts() == 1
 
 

@@ -100,7 +100,12 @@ class Node:
 
     def inside(self) -> Host:
         """The machine over SSH, for testinfra."""
-        return testinfra.get_host(f"ssh://root@{self.address}", ssh_config=str(self.folder / "ssh.conf"))
+        return testinfra.get_host(
+            f"ssh://root@{self.address}",
+            ssh_config=str(self.folder / "ssh.conf"),
+            controlpath=f"{self.folder}/%%h",  # testinfra wants the one percent as two
+            controlpersist=5,
+        )
 
     def play(self, playbook: Path = EVERYTHING, **edited: Any) -> Played:
         """Runs a playbook with the variables, of which some may be edited."""

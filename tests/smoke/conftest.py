@@ -13,7 +13,7 @@ from tests.live.visitor import http_session
 @pytest.fixture(scope="session")
 def hosts(stack: LiveStack) -> Mapping[str, Host]:
     """Every machine by name, over SSH."""
-    return {name: stack.host(name) for name in stack.machines}
+    return {name: stack.host(name, keep_seconds=5) for name in stack.machines}
 
 
 @pytest.fixture

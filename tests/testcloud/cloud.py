@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from components.sources import cgroups, files, host
+from components.sources import network as stacks
 from components.sources.host import run
 from engine import cache
 from engine.progress import Progress
@@ -17,7 +18,6 @@ from tests.testcloud.pieces import Pieces
 from tests.testcloud.services.machine import SUPERVISOR
 
 _OWNER: Final = names.STATE / "owner.json"
-_KERNEL: Final = names.STATE / "kernel.json"
 _SERVICES: Final = "tests.testcloud.services."
 
 _WSGI: Final = ("keystone", "placement", "neutron", "glance")
@@ -109,7 +109,8 @@ def _prepare(found: Pieces, progress: Progress) -> None:
 
 def _start(found: Pieces, progress: Progress) -> None:
     settings.write(found.services, names.PASSWORD.read_text())
-    host.remember_and_raise(_KERNEL)
+    with files.locked(stacks.lock_file()):
+        host.remember_and_raise(names.WORD)
     network.connect()
     progress.at("starting the database")
     database.start(found.database)
@@ -161,7 +162,10 @@ def _remove() -> None:
     for device in _loop_devices():
         run("losetup", "--detach", device)
     network.disconnect()
-    host.restore(_KERNEL)
+    with files.locked(stacks.lock_file()):
+        host.restore(names.WORD)
+        if not stacks.recorded():
+            stacks.leave()
     run("rm", "-rf", "--one-file-system", str(names.STATE))
 
 

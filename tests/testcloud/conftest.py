@@ -25,9 +25,8 @@ def testcloud(pytestconfig: pytest.Config) -> Iterator[None]:
             return
         try:
             with capture.global_and_fixture_disabled():
-                print()
-                seconds = cloud.up(Progress(), owner=os.getpid())
-                print(f"test cloud: up after {seconds:.0f} s")
+                progress = Progress()
+                progress.say(f"test cloud: up after {cloud.up(progress, owner=os.getpid()):.0f} s")
             yield
         finally:
             cloud.down()

@@ -35,20 +35,19 @@ def stack(
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(names.CLOUDS))
         _empty_shared_folders()
         began = time.monotonic()
-        made = own.stack_of(service.STACK, service.config(), keep=pytestconfig.option.keep)
+        made = own.own_stack(service.STACK, service.config(), keep=pytestconfig.option.keep)
         with capture.global_and_fixture_disabled():  # it takes minutes, and says what it does
-            print()
             outputs = made.__enter__()
         try:
             live = LiveStack.of(service.STACK, outputs, tmp_path_factory.mktemp("stack"))
             with session(live, "physicist") as visitor:
                 assert visitor.run("print(6 * 7)") == "42\n"
             with capture.global_and_fixture_disabled():
-                print(f"stack {service.STACK}: a cell was executed after {time.monotonic() - began:.0f} s")
+                seconds = time.monotonic() - began
+                print(f"stack {service.STACK}: a cell was executed after {seconds:.0f} s", file=sys.stderr)
             yield live
         finally:
-            with capture.global_and_fixture_disabled():
-                made.__exit__(None, None, None)
+            made.__exit__(None, None, None)
             if not pytestconfig.option.keep:
                 _empty_shared_folders()
 

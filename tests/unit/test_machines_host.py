@@ -142,11 +142,9 @@ def test_a_missing_command_is_named() -> None:
         host.run("cygnet-no-such-program")
 
 
-@pytest.mark.parametrize("record", [None, "elsewhere.json"])
-def test_former_kernel_settings_are_noted_once_and_put_back(
-    state: Path, monkeypatch: pytest.MonkeyPatch, record: str | None
+def test_former_kernel_settings_are_noted_once_and_put_back_by_the_last(
+    state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = state / record if record else None
     kernel = state / "kernel"
     settings = {"fs.inotify.max_user_instances": "128", "fs.inotify.max_user_watches": "2000000", "kernel.panic": "0"}
     kernel.mkdir()
@@ -158,20 +156,23 @@ def test_former_kernel_settings_are_noted_once_and_put_back(
     def value(name: str) -> str:
         return (kernel / name).read_text().strip()
 
-    host.remember_and_raise(where)
-    assert (state / (record or "kernel.json")).exists()
+    host.remember_and_raise()
+    assert (state / "kernel.json").exists()
     assert value("fs.inotify.max_user_instances") == "8192"
     assert value("fs.inotify.max_user_watches") == "2000000", "never lowered"
     (kernel / "kernel.panic").write_text("10")  # as a kubelet does
-    host.remember_and_raise(where)
-    host.restore(where)
+    host.remember_and_raise()
+    host.remember_and_raise("another")
+    host.restore()
+    assert value("fs.inotify.max_user_instances") == "8192", "another one needs it still"
+    host.restore("another")
     assert {name: value(name) for name in settings} == settings
-    host.restore(where)
+    host.restore()
 
-    host.remember_and_raise(where)
+    host.remember_and_raise()
     (kernel / "kernel.random.boot_id").write_text("second")
     (kernel / "kernel.panic").write_text("30")  # what the restarted host chose
-    host.restore(where)
+    host.restore()
     assert value("kernel.panic") == "30", "what was noted before a restart says nothing about now"
 
 

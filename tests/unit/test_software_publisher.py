@@ -326,6 +326,21 @@ def test_unchanged_files_are_not_read_again(
     assert reader.everything()[b"/stable/setup.sh"][2] == b"export A=2\n"
 
 
+def test_another_store_has_at_once_what_was_compressed_for_one_that_is_gone(
+    publish: Publish, folder: Path, store: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "_MOMENT_NS", -1)
+    (folder / "big").write_bytes(os.urandom(3 * CHUNK))
+    publish()
+    shutil.rmtree(store)
+    monkeypatch.setattr(publisher, "_make", lambda file, _: pytest.fail(f"{file.source} is read again"))
+    publish()
+    assert reader.everything().items() >= local(folder, b"/stable").items()
+    assert known.trim() == 0
+    shutil.rmtree(store)
+    assert known.trim() > 3 * CHUNK
+
+
 def test_a_file_that_was_changed_a_moment_ago_is_read_again(publish: Publish, folder: Path, reader: Reader) -> None:
     for number in range(5):
         (folder / "setup.sh").write_text(f"export A={number}\n")
