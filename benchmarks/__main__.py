@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.bare import bare
 from benchmarks.kills import kills
 from benchmarks.measures import MEASURES
+from benchmarks.servers import preview, servers
 from components.errors import CygnetError
 from operations.stack import Stack
 from tests.live.stack import LiveStack
@@ -16,7 +17,7 @@ from tests.live.stack import LiveStack
 def main() -> int:
     """Measures, and prints a line for each number; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast and how big a live stack is.")
-    own = {measure.__name__: measure for measure in (bare, kills)}
+    own = {measure.__name__: measure for measure in (bare, kills, preview, servers)}
     parser.add_argument("name", choices=[*MEASURES, *own], help="what is measured")
     parser.add_argument(
         "--stack", default="local", help=f"the stack, which is up (local); {' and '.join(own)} make their own"

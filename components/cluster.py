@@ -1,8 +1,9 @@
 """The cluster: Kubernetes on the stack's machines."""
 
 import base64
-from ipaddress import IPv4Network
-from typing import Annotated
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -15,7 +16,7 @@ from components.member import Member
 from components.playbook import Playbook
 from components.registry import Registry
 from components.secrets import Token
-from components.sources.source import public_address
+from components.sources.source import Host
 
 # What kubeadm starts on the machines, by the names it expects.
 _SYSTEM_IMAGES = (
@@ -34,6 +35,13 @@ class ClusterConfig(PartConfig):
     service_network: Annotated[IPv4Network, Field(description="Addresses of services inside the cluster")] = (
         IPv4Network("10.96.0.0/16")
     )
+    api_address: Annotated[
+        IPv4Address | Literal["own"] | None,
+        Field(
+            description="Virtual address of API and gateway, which moves to another control plane when one dies: own, "
+            "or a free address of the machines' network; none: the control plane's address, or, of several, own"
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _networks_are_apart(self) -> "ClusterConfig":
@@ -47,15 +55,18 @@ class ClusterConfig(PartConfig):
 class Cluster(pulumi.ComponentResource):
     """Kubernetes, made by kubeadm. Stands on machines, which have a shared folder, and a registry.
 
-    Gives `kubeconfig` (secret), `address`, `public_address` and `node` (of the first control plane machine: IPv4 among
-    machines, IPv4 for the outside, and name), `inner_networks` (all that users' programs may not reach), and
+    Gives `kubeconfig` (secret), `address` and `public_address` (of API and gateway: IPv4 among machines, and for the
+    outside), `moves` (whether these go to another control plane when one dies), `api_servers` (the address of each
+    control plane), `node` (the first one's name), `inner_networks` (all that users' programs may not reach), and
     `inside(parent)`, the options of resources that live in it.
     """
 
     kubeconfig: pulumi.Output[str]
     address: pulumi.Output[str]
     public_address: pulumi.Output[str]
-    node: pulumi.Output[str]
+    moves: bool
+    api_servers: pulumi.Output[list[str]]
+    node: str
     inner_networks: pulumi.Output[list[str]]
     provider: k8s.Provider
 
@@ -73,6 +84,8 @@ class Cluster(pulumi.ComponentResource):
         self.config = config
         self.anchor = machines.anchor
         inside = pulumi.ResourceOptions(parent=self)
+        self.address, self.public_address = machines.entry.inner, machines.entry.public
+        self.moves = machines.is_virtual
         at_rest = Token(f"{name}-encryption", opts=inside)
         images = [registry.image(image) for image in _SYSTEM_IMAGES]
         playbook = Playbook(
@@ -89,14 +102,16 @@ class Cluster(pulumi.ComponentResource):
                 "cluster_images": pulumi.Output.all(*images),
                 "cni_flannel_image": registry.image("flannel"),
                 "cni_policies_image": registry.image("kube-network-policies"),
-                "cluster_public_address": machines.hosts.apply(lambda hosts: public_address(hosts[0])),
+                "cluster_address": self.address,
+                "cluster_public_address": self.public_address,
+                "cni_api_address": self.address,
+                "keepalived_address": self.address if self.moves else "",
                 "storage_folder": shared_folder,
             },
             opts=inside,
         )
-        self.address = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
-        self.public_address = machines.hosts.apply(lambda hosts: public_address(hosts[0]))
-        self.node = machines.hosts.apply(lambda hosts: str(hosts[0]["name"]))
+        self.api_servers = machines.hosts.apply(api_servers)
+        self.node = next(iter(machines.machines))
         inner = [str(config.pod_network), str(config.service_network), _LINK_LOCAL]
         self.inner_networks = machines.network.apply(lambda network: [*inner, network])
         self.kubeconfig = pulumi.Output.secret(playbook.results.apply(lambda results: str(results["kubeconfig"])))
@@ -174,6 +189,11 @@ class Cluster(pulumi.ComponentResource):
     def _member_options(self, machine: pulumi.Resource) -> pulumi.ResourceOptions:
         """A member goes before its machine does, unless the whole cluster goes: then nothing needs to be drained."""
         return pulumi.ResourceOptions(parent=self, depends_on=[machine], deleted_with=self.anchor)
+
+
+def api_servers(hosts: Sequence[Host]) -> list[str]:
+    """Where Kubernetes' API is behind its service's address: on each control plane."""
+    return [str(host["address"]) for host in hosts if host["group"] == "control_plane"]
 
 
 def _base64(hexadecimal: str) -> str:

@@ -1,9 +1,10 @@
-"""What a cluster that runs already says against a change: its version, and its certificate's last day."""
+"""What a cluster that runs already says against a change: its control planes, its version, its certificate's end."""
 
 import datetime as dt
 import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -13,21 +14,60 @@ from cryptography import x509
 
 from components.errors import CygnetError
 from components.member import kubectl
+from components.sources.source import WantedAddress
 
 _SOON: Final = dt.timedelta(days=30)
 _SECONDS: Final = 5
 _OLDEST_KUBELET: Final = 3  # minor versions that a kubelet may be behind its API
 
 
-def kubeconfig(stack: str) -> str | None:
-    """What the stack's last update gave as its kubeconfig, if it came that far.
+def outputs(stack: str) -> Mapping[str, Any]:
+    """What the stack's last update gave, as far as it came.
 
     The engine answers it to a StackReference; one would be a resource of its own.
     """
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
     found = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
-    outputs: Mapping[str, Any] = (found or {}).get("outputs") or {}
-    return outputs.get("kubeconfig")
+    return (found or {}).get("outputs") or {}
+
+
+def control_planes(before: Mapping[str, Any], count: int, virtual: WantedAddress) -> Iterator[str]:
+    """Why the control planes of a cluster cannot become those that are declared.
+
+    The API's address is in the certificates and in each machine's files from the first day on; and to take a control
+    plane out of etcd for good is not done by a number that became smaller.
+
+    Args:
+        before: The stack's outputs.
+        count: How many control planes it shall have.
+        virtual: The address that they shall share.
+    """
+    had = [host for host in before.get("inventory", []) if host["group"] == "control_plane"]
+    cluster = before.get("parts", {}).get("cluster")
+    if not had or not cluster:
+        return
+    address, moves = cluster["address"], cluster.get("moves", False)
+    if count < len(had):
+        yield (
+            f"the cluster has {len(had)} control planes, and {count} are declared: taking one away for good is not "
+            f"done. Leave the count at {len(had)}, or bring up a new stack beside this one"
+        )
+    elif count > len(had) and not moves:
+        yield (
+            f"the cluster was made with the address of {had[0]['name']} ({address}) as its own, which goes when that "
+            f"machine dies; {count} control planes need one that moves. Leave the count at {len(had)}, or bring up a "
+            "new stack beside this one, with cygnet:cluster.api_address from its first day on"
+        )
+    elif moves and virtual is None:
+        yield (
+            f"cygnet:cluster.api_address: the cluster was made with an address that moves ({address}), and keeps it "
+            "for its life. Leave it as it was"
+        )
+    elif (virtual and not moves) or (isinstance(virtual, IPv4Address) and str(virtual) != address):
+        yield (
+            f"cygnet:cluster.api_address: the cluster was made with {address}, which is in all its certificates. Leave "
+            "it as it was, or bring up a new stack beside this one"
+        )
 
 
 def findings(given: str | None, pinned: str, note: Callable[[str], None]) -> list[str]:

@@ -29,6 +29,7 @@ from components.login import LoginConfig
 from components.machines import MachinesConfig
 from components.software import SoftwareConfig
 from components.sources import nspawn
+from components.sources.source import WantedAddress
 from components.storage import StorageConfig
 
 PROJECT = "cygnet"
@@ -71,6 +72,33 @@ class ServiceConfig(PartConfig):
             taken = next((one for one in machines if one.overlaps(network)), None)
             if taken:
                 raise ValueError(f"cluster.{key} {network} overlaps with addresses of machines ({taken}); move it")
+        return self
+
+    @property
+    def virtual_address(self) -> WantedAddress:
+        """The address that control planes share; several have one unasked."""
+        return self.cluster.api_address or ("own" if self.machines.control_planes > 1 else None)
+
+    @model_validator(mode="after")
+    def _the_virtual_address_can_be_had(self) -> "ServiceConfig":
+        wanted, machines = self.virtual_address, self.machines
+        own_network = machines.openstack.own_network if machines.openstack else None
+        if machines.source == "existing" and wanted == "own":
+            raise ValueError(
+                "cluster.api_address: control planes of existing machines share an address that you choose: a free one "
+                "of their network, which no other machine has"
+            )
+        if wanted is None or wanted == "own":
+            return self
+        if machines.source == "local":
+            raise ValueError(f"cluster.api_address: local machines take one by themselves; say own, not {wanted}")
+        if own_network and wanted not in own_network.subnet:
+            raise ValueError(
+                f"cluster.api_address {wanted} is not in openstack.own_network.subnet {own_network.subnet}; take a "
+                "free one of it, or say own"
+            )
+        if taken := [host.name for host in machines.hosts if host.address == wanted]:
+            raise ValueError(f"cluster.api_address {wanted} is the address of {taken[0]}; take a free one")
         return self
 
     @model_validator(mode="after")

@@ -125,15 +125,15 @@ class Gateway(pulumi.ComponentResource):
         k8s.networking.v1.NetworkPolicy(
             name, metadata={"name": "gateway", "namespace": namespace}, spec=network_policy(config, sites), opts=inside
         )
-        deployment = k8s.apps.v1.Deployment(
+        caddies = k8s.apps.v1.DaemonSet(
             name,
             metadata={"name": "gateway", "namespace": namespace},
             spec=pulumi.Output.all(
-                image=registry.image("gateway"), node=cluster.node, settings=digest(written, certificate.certificate)
-            ).apply(lambda given: deployment_spec(config, sites=sites, **given)),
+                image=registry.image("gateway"), settings=digest(written, certificate.certificate)
+            ).apply(lambda given: daemon_set_spec(config, sites=sites, **given)),
             opts=inside,
         )
-        serving = pulumi.Output.all(host, deployment.id).apply(lambda given: str(given[0]))
+        serving = pulumi.Output.all(host, caddies.id).apply(lambda given: str(given[0]))
         self.url = serving.apply(lambda name: public_url(name, config.https_port))
         self.site_urls = {one.name: _url_of(one, serving) for one in sites}
         self.certificate_authority = authority.certificate
@@ -208,15 +208,12 @@ def network_policy(config: GatewayConfig, sites: Sequence[Site] = ()) -> dict[st
     }
 
 
-def deployment_spec(
-    config: GatewayConfig, *, image: str, node: str, settings: str, sites: Sequence[Site] = ()
-) -> dict[str, Any]:
-    """One Caddy on the machine whose address is the service's.
+def daemon_set_spec(config: GatewayConfig, *, image: str, settings: str, sites: Sequence[Site] = ()) -> dict[str, Any]:
+    """A Caddy on each control plane: the service's address leads to one of them.
 
     Args:
         config: What the stack says.
         image: Of Caddy.
-        node: The machine.
         settings: A digest of what Caddy reads; another one starts it anew.
         sites: What has a port of its own.
     """
@@ -252,15 +249,8 @@ def deployment_spec(
             "scratch": {"emptyDir": {}},
         },
         on_control_plane=True,
-        node=node,
     )
-    return {
-        "replicas": 1,
-        # Two cannot hold the same port of one machine.
-        "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": _LABELS},
-        "template": template,
-    }
+    return {"selector": {"matchLabels": _LABELS}, "template": template}
 
 
 def _url_of(site: Site, host: pulumi.Output[str]) -> pulumi.Output[str]:

@@ -15,10 +15,11 @@ from components.base import PartConfig
 from components.cluster import Cluster
 from components.cvmfs import Cvmfs
 from components.eos import Eos
-from components.kubernetes import SCRATCH, container, digest, pod_template
+from components.kubernetes import SCRATCH, container, digest, images_spec, pod_template
 from components.policies import (
     HUB_NAMESPACE,
     HUB_PORT,
+    IMAGES_POLICY,
     PROXY_API_PORT,
     PROXY_POLICY,
     PROXY_PORT,
@@ -36,6 +37,8 @@ from components.storage import Storage
 _SETTINGS = "/etc/cygnet"
 _SECRETS = "/etc/cygnet/secrets"
 _DATABASE = "/srv/jupyterhub"
+_MOVING = ("hub", "proxy")
+"""Images of what there is one of and what another control plane can take over."""
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
 
@@ -143,8 +146,12 @@ class Hub(pulumi.ComponentResource):
         return {"name": name, "namespace": self.namespace, "labels": labels(name)}
 
     def _policies(self) -> None:
-        api_server = self._cluster.address.apply(lambda address: f"{address}/32")
-        for name, spec in {"hub": hub_policy(api_server), "proxy": PROXY_POLICY}.items():
+        policies: dict[str, pulumi.Input[dict[str, Any]]] = {
+            "hub": self._cluster.api_servers.apply(hub_policy),
+            "proxy": PROXY_POLICY,
+            **({"moving-images": IMAGES_POLICY} if self._cluster.moves else {}),
+        }
+        for name, spec in policies.items():
             k8s.networking.v1.NetworkPolicy(name, metadata=self._metadata(name), spec=spec, opts=self._inside)
         k8s.networking.v1.NetworkPolicy(
             "sessions",
@@ -177,15 +184,30 @@ class Hub(pulumi.ComponentResource):
         )
 
     def _present_images(self, registry: Registry) -> None:
-        """Brings the session image to every machine that takes sessions, before the first user comes."""
+        """Brings images to machines before they are needed.
+
+        To every machine that takes sessions that of sessions, before the first user comes; to every control plane those
+        of pods that come there when another one dies, which may be the one that has the registry.
+        """
+        pause = registry.image("pause")
         k8s.apps.v1.DaemonSet(
             "session-image",
             metadata={"name": "session-image", "namespace": self.sessions_namespace},
-            spec=pulumi.Output.all(registry.image("session"), registry.image("pause")).apply(
-                lambda given: session_image_spec(*given)
+            spec=pulumi.Output.all(registry.image("session"), pause).apply(
+                lambda given: images_spec("session-image", given[:1], given[1])
             ),
             opts=self._inside,
         )
+        if self._cluster.moves:
+            moving = pulumi.Output.all(*map(registry.image, _MOVING))
+            k8s.apps.v1.DaemonSet(
+                "moving-images",
+                metadata=self._metadata("moving-images"),
+                spec=pulumi.Output.all(moving, pause).apply(
+                    lambda given: images_spec("moving-images", *given, on_control_plane=True)
+                ),
+                opts=self._inside,
+            )
 
     def _secret(self, auth: Auth) -> pulumi.Output[str]:
         """Makes the hub's Secret; gives a digest of what in it the hub reads at its start only."""
@@ -349,21 +371,6 @@ def proxy_spec(image: str) -> dict[str, Any]:
         "strategy": {"type": "Recreate"},  # two would each know half of the sessions
         "selector": {"matchLabels": labels("proxy")},
         "template": pod_template(labels("proxy"), proxy, on_control_plane=True),
-    }
-
-
-def session_image_spec(session: str, pause: str) -> dict[str, Any]:
-    """A pod on every machine for sessions whose only work is to have the session image pulled."""
-    labels = {"app.kubernetes.io/name": "session-image"}
-    little, limit = {"cpu": "1m", "memory": "4Mi"}, {"memory": "32Mi"}
-    template = pod_template(labels, container("pause", pause, requests=little, limits=limit))
-    pull = container("pull", session, command=["true"], requests=little, limits=limit)
-    template["spec"]["initContainers"] = [pull]
-    template["spec"]["terminationGracePeriodSeconds"] = 1
-    return {
-        "selector": {"matchLabels": labels},
-        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}},
-        "template": template,
     }
 
 

@@ -24,6 +24,9 @@ UNWELL_TAINT = "cygnet.io/unwell"
 
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
+_SILENT_SECONDS = 10
+"""How long a pod that may run elsewhere waits for its machine, after that has counted as dead."""
+
 DNS_EGRESS: dict[str, Any] = {
     "to": [
         {
@@ -91,6 +94,8 @@ def pod_template(
     # The service's own pods need none of what a machine may be unwell of.
     tolerated = [UNWELL_TAINT, *([CONTROL_PLANE_LABEL] if on_control_plane else [])]
     label = {"kubernetes.io/hostname": node} if node else {CONTROL_PLANE_LABEL: ""} if on_control_plane else {}
+    # Kubernetes' own choice is five minutes. Where there is no other machine, the cluster is as dead as this one.
+    silent = [] if node else [f"node.kubernetes.io/{state}" for state in ("not-ready", "unreachable")]
     return {
         "metadata": {"labels": dict(labels), "annotations": dict(annotations or {})},
         "spec": {
@@ -100,9 +105,34 @@ def pod_template(
             "securityContext": dict(_POD_SECURITY),
             "containers": [dict(one) for one in containers],
             "volumes": [{"name": name, **volume} for name, volume in (volumes or {}).items()],
-            "tolerations": [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in tolerated],
+            "tolerations": [
+                *({"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in tolerated),
+                *(
+                    {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _SILENT_SECONDS}
+                    for key in silent
+                ),
+            ],
             **({"nodeSelector": label} if label else {}),
         },
+    }
+
+
+def images_spec(name: str, images: Sequence[str], pause: str, *, on_control_plane: bool = False) -> dict[str, Any]:
+    """A pod on every machine for sessions, or on every control plane, whose only work is to have images pulled."""
+    labels = {"app.kubernetes.io/name": name}
+    little, limit = {"cpu": "1m", "memory": "4Mi"}, {"memory": "32Mi"}
+    template = pod_template(
+        labels, container("pause", pause, requests=little, limits=limit), on_control_plane=on_control_plane
+    )
+    template["spec"]["initContainers"] = [
+        container(f"pull-{number}", image, command=["true"], requests=little, limits=limit)
+        for number, image in enumerate(images, 1)
+    ]
+    template["spec"]["terminationGracePeriodSeconds"] = 1
+    return {
+        "selector": {"matchLabels": labels},
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}},
+        "template": template,
     }
 
 

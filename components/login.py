@@ -77,19 +77,18 @@ class Login(pulumi.ComponentResource):
             key = KeyPair(name, comment=comment, opts=pulumi.ResourceOptions(parent=self))
             self._policy(config)
             users = self._users(name, auth, key)
-            deployment = k8s.apps.v1.Deployment(
+            servers = k8s.apps.v1.DaemonSet(
                 name,
                 metadata=self._metadata(),
                 spec=pulumi.Output.all(
                     image=registry.image("login"),
-                    node=cluster.node,
                     releases=software.releases,
                     folders=pulumi.Output.all(cvmfs.folder, eos.folder),
                     users=users,
-                ).apply(lambda given: deployment_spec(config, **given)),
+                ).apply(lambda given: daemon_set_spec(config, **given)),
                 opts=self._inside,
             )
-            self.told = pulumi.Output.all(cluster.public_address, key.public_key, deployment.id).apply(
+            self.told = pulumi.Output.all(cluster.public_address, key.public_key, servers.id).apply(
                 lambda known: {"address": f"{known[0]}:{config.port}", "host_key": known[1]}
             )
         self.register_outputs({"told": self.told})
@@ -140,21 +139,19 @@ def network_policy(config: LoginConfig, not_outside: Sequence[str]) -> dict[str,
     }
 
 
-def deployment_spec(
+def daemon_set_spec(
     config: LoginConfig,
     *,
     image: str,
-    node: str,
     releases: Sequence[Mapping[str, str]],
     folders: Sequence[str],
     users: str,
 ) -> dict[str, Any]:
-    """One SSH server on the machine whose address is the service's.
+    """An SSH server on each control plane: the service's address leads to one of them.
 
     Args:
         config: What the stack says.
         image: Of the login machine.
-        node: The machine.
         releases: The software, as `Software.releases` gives it; a shell begins with the first.
         folders: Of the machine, that its users see at the same place.
         users: A digest of what sshd reads at its start; another one starts it anew.
@@ -193,16 +190,10 @@ def deployment_spec(
             **{name: {"hostPath": {"path": folder, "type": "Directory"}} for name, folder in mounts.items()},
         },
         on_control_plane=True,
-        node=node,
     )
     # Files of the Secret are root's alone, and not of a group that users have.
     template["spec"]["securityContext"] = {"runAsUser": 0, "runAsGroup": 0}
-    return {
-        "replicas": 1,
-        "strategy": {"type": "Recreate"},  # two cannot hold the same port of one machine
-        "selector": {"matchLabels": _LABELS},
-        "template": template,
-    }
+    return {"selector": {"matchLabels": _LABELS}, "template": template}
 
 
 def _secret(mode: int, *keys: str) -> dict[str, Any]:

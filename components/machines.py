@@ -1,12 +1,13 @@
 """The machines: the computers that all else runs on, from one of several sources."""
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal
 
 import pulumi
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from components.base import PartConfig
 from components.playbook import Playbook
@@ -17,7 +18,7 @@ from components.sources.groups import GroupsConfig, Node
 from components.sources.local import LocalMachineConfig
 from components.sources.openstack import OpenStackConfig
 from components.sources.openstack_servers import ServerConfig
-from components.sources.source import Host, Opening, Provided
+from components.sources.source import Host, Opening, Provided, VirtualAddress, WantedAddress, public_address
 
 
 class MachinesConfig(PartConfig):
@@ -53,6 +54,20 @@ class MachinesConfig(PartConfig):
         ),
     ] = Field(default_factory=dict)
 
+    gone_by: Annotated[
+        dt.date | None,
+        Field(
+            description="Day on which the stack has to be gone, e.g. 2027-01-31: from then on `cygnet down --if-due` "
+            "removes it, and nothing more is made"
+        ),
+    ] = None
+
+    @field_validator("gone_by", mode="before")
+    @classmethod
+    def _is_a_day_without_quotes(cls, given: Any) -> Any:
+        """Pulumi makes a moment of a day that stands in a stack file without quotes, in Go's words."""
+        return given.removesuffix(" 00:00:00 +0000 UTC") if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _fits_its_source(self) -> "MachinesConfig":
         _CHECKS[self.source](self)
@@ -69,6 +84,11 @@ class MachinesConfig(PartConfig):
     def count(self) -> int:
         """How many machines there will be."""
         return len(self.hosts) or sum(group.count for group in self.groups.all.values())
+
+    @property
+    def control_planes(self) -> int:
+        """How many of them run Kubernetes itself."""
+        return sum(host.group == "control_plane" for host in self.hosts) or self.groups.control_plane.count
 
 
 class Machines(pulumi.ComponentResource):
@@ -87,7 +107,13 @@ class Machines(pulumi.ComponentResource):
     """What the cluster is told of each, by name."""
 
     anchor: pulumi.Resource | None
-    """With what the whole cluster goes (`deleted_with`): the first control plane, unless it outlives the stack."""
+    """With what the whole cluster goes (`deleted_with`), unless machines outlive the stack."""
+
+    entry: VirtualAddress
+    """Where Kubernetes' API and what users reach is: the first control plane's address, or the virtual one."""
+
+    is_virtual: bool
+    """Whether that address moves to another control plane when the one that has it dies."""
 
     network: pulumi.Output[str]
     """The IPv4 network of their addresses."""
@@ -99,10 +125,11 @@ class Machines(pulumi.ComponentResource):
         *,
         authority: Authority,
         openings: Sequence[Opening],
+        virtual: WantedAddress,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Machines", name, None, opts)
-        provided, self.private_key = _SOURCES[config.source](config, openings, self)
+        provided, self.private_key = _SOURCES[config.source](config, openings, virtual, self)
         self.machines = provided.machines
         self.nodes = nodes(config)
         self.anchor = provided.anchor
@@ -118,6 +145,11 @@ class Machines(pulumi.ComponentResource):
         )
         # Known when the playbook has run: whatever needs hosts needs them prepared.
         self.hosts = pulumi.Output.all(hosts, playbook.id).apply(lambda known: known[0])
+        self.is_virtual = provided.virtual is not None
+        self.entry = provided.virtual or VirtualAddress(
+            inner=self.hosts.apply(lambda listed: str(listed[0]["address"])),
+            public=self.hosts.apply(lambda listed: public_address(listed[0])),
+        )
         self.register_outputs({"hosts": self.hosts, "network": self.network})
 
 
@@ -168,30 +200,35 @@ def nodes(config: MachinesConfig) -> dict[str, Node]:
 
 
 def _local(
-    config: MachinesConfig, _openings: Sequence[Opening], parent: pulumi.Resource
+    config: MachinesConfig, _openings: Sequence[Opening], virtual: WantedAddress, parent: pulumi.Resource
 ) -> tuple[Provided, pulumi.Output[str]]:
     key = _operator_key(parent)
-    return local.provide(wanted(config.groups), key.public_key, parent), key.private_key
+    made = local.provide(wanted(config.groups), key.public_key, parent, virtual=virtual is not None)
+    return made, key.private_key
 
 
 def _existing(
-    config: MachinesConfig, _openings: Sequence[Opening], parent: pulumi.Resource
+    config: MachinesConfig, _openings: Sequence[Opening], virtual: WantedAddress, parent: pulumi.Resource
 ) -> tuple[Provided, pulumi.Output[str]]:
+    if virtual == "own":
+        raise AssertionError("the configuration was checked")
     key = config.private_key.get_secret_value() if config.private_key else ""
-    return existing.provide(config.hosts, parent), pulumi.Output.secret(key)
+    return existing.provide(config.hosts, virtual, parent), pulumi.Output.secret(key)
 
 
 def _openstack(
-    config: MachinesConfig, openings: Sequence[Opening], parent: pulumi.Resource
+    config: MachinesConfig, openings: Sequence[Opening], virtual: WantedAddress, parent: pulumi.Resource
 ) -> tuple[Provided, pulumi.Output[str]]:
     if config.openstack is None:
         raise AssertionError("the configuration was checked")
     key = _operator_key(parent)
-    return openstack.provide(config.openstack, servers(config.groups), openings, key, parent), key.private_key
+    made = openstack.provide(config.openstack, servers(config.groups), openings, key, parent, virtual=virtual)
+    return made, key.private_key
 
 
 _SOURCES: Mapping[
-    str, Callable[[MachinesConfig, Sequence[Opening], pulumi.Resource], tuple[Provided, pulumi.Output[str]]]
+    str,
+    Callable[[MachinesConfig, Sequence[Opening], WantedAddress, pulumi.Resource], tuple[Provided, pulumi.Output[str]]],
 ] = {
     "local": _local,
     "existing": _existing,

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network
 from typing import Any
 
-import pulumi
-
 from components.kubernetes import DNS_EGRESS
 
 HUB_NAMESPACE = "hub"
@@ -51,10 +49,13 @@ def from_networks(networks: Sequence[IPv4Network], *ports: int) -> dict[str, Any
     return {"ports": [tcp(port) for port in ports], **({"from": sources} if sources else {})}
 
 
-def hub_policy(api_server: pulumi.Input[str]) -> dict[str, Any]:
-    """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and the API server.
+def hub_policy(api_servers: Sequence[str]) -> dict[str, Any]:
+    """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and Kubernetes' API.
 
     One of its services answers the gateway, which asks who wants to see files.
+
+    Args:
+        api_servers: The address of each control plane: policies see what a service's address was translated to.
     """
     return {
         "podSelector": {"matchLabels": labels("hub")},
@@ -65,7 +66,7 @@ def hub_policy(api_server: pulumi.Input[str]) -> dict[str, Any]:
         ],
         "egress": [
             DNS_EGRESS,
-            {"to": [{"ipBlock": {"cidr": api_server}}], "ports": [tcp(6443)]},
+            {"to": [{"ipBlock": {"cidr": f"{address}/32"}} for address in api_servers], "ports": [tcp(6443)]},
             {"to": [in_hub("hub")], "ports": [tcp(HUB_PORT)]},
             {"to": [in_hub("proxy")], "ports": [tcp(PROXY_API_PORT), tcp(PROXY_PORT)]},
             {"to": [_SESSIONS], "ports": [tcp(SESSION_PORT)]},
@@ -89,6 +90,12 @@ def in_hub(name: str) -> dict[str, Any]:
 
 
 _SESSIONS = in_namespace(SESSIONS_NAMESPACE)
+
+IMAGES_POLICY: dict[str, Any] = {
+    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "moving-images"}},
+    "policyTypes": ["Ingress", "Egress"],
+}
+"""What only has images pulled talks to nobody."""
 
 PROXY_POLICY: dict[str, Any] = {
     "podSelector": {"matchLabels": labels("proxy")},

@@ -1,23 +1,28 @@
 """The pre-flight: what would keep a stack from coming up and can be known before, told all at once.
 
-The program runs it before it asks Pulumi for the first resource, in a preview as in an update. It is for stacks whose
-machines come from a cloud; a local stack's own is with its network (`components/sources/local.py`).
+The program runs it before it asks Pulumi for the first resource, in a preview as in an update. Most of it is for stacks
+whose machines come from a cloud; a local stack has its own, with its network (`components/sources/local.py`).
 """
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 from urllib.parse import urlsplit
 
 import pulumi
 
-from components import cluster_preflight, machines
+from components import cluster_preflight, lifetime, machines
 from components.config import ServiceConfig
 from components.errors import CygnetError
 from components.service import openings
-from components.sources import openstack_network
+from components.sources import openstack_network, ssh
 from components.sources.openstack_demand import Wanted
+from components.sources.source import API_PORT, WantedAddress
 from engine.versions import VERSIONS
+
+_SECONDS: Final = 1.0
 
 
 class PreflightError(CygnetError):
@@ -30,15 +35,20 @@ def check(stack: str, config: ServiceConfig) -> None:
     Raises:
         PreflightError: With every finding, each with its cure.
     """
-    if config.machines.source != "openstack":
-        return
-    kubeconfig = cluster_preflight.kubeconfig(stack)
+    before = cluster_preflight.outputs(stack)
     notes: list[str] = []  # only this thread may speak to Pulumi
     questions: list[Callable[[], list[str]]] = [
-        lambda: openstack_findings(stack, config, notes.append),
-        lambda: names(config),
-        lambda: cluster_preflight.findings(kubeconfig, str(VERSIONS["kubernetes"]), notes.append),
+        lambda: list(cluster_preflight.control_planes(before, config.machines.control_planes, config.virtual_address)),
+        lambda: lifetime.findings(stack, config.machines.gone_by, lifetime.today(), notes.append),
     ]
+    if config.machines.source == "openstack":
+        questions += [
+            lambda: openstack_findings(stack, config, notes.append),
+            lambda: names(config),
+            lambda: cluster_preflight.findings(before.get("kubeconfig"), str(VERSIONS["kubernetes"]), notes.append),
+        ]
+    if config.machines.source == "existing" and not before:
+        questions.append(lambda: list(in_use(config.virtual_address)))
     with ThreadPoolExecutor() as together:
         found = [finding for answer in together.map(lambda ask: ask(), questions) for finding in answer]
     for note in notes:
@@ -57,6 +67,17 @@ def openstack_findings(stack: str, config: ServiceConfig, note: Callable[[str], 
     from components.sources import openstack_preflight  # noqa: PLC0415 - OpenStack's SDK takes seconds to load
 
     return openstack_preflight.findings(wanted(stack, config), note)
+
+
+def in_use(virtual: WantedAddress) -> Iterator[str]:
+    """What has the address already that control planes shall share, though there is no cluster yet."""
+    for port in (ssh.PORT, API_PORT) if virtual else ():
+        with contextlib.suppress(OSError), socket.create_connection((str(virtual), port), timeout=_SECONDS):
+            yield (
+                f"cygnet:cluster.api_address: {virtual} is in use: something answers at port {port}. Take a free "
+                "address of the machines' network"
+            )
+            return
 
 
 def names(config: ServiceConfig) -> list[str]:
@@ -111,4 +132,4 @@ def wanted(stack: str, config: ServiceConfig) -> Wanted:
         raise AssertionError("the configuration was checked")
     rules = openstack_network.rules(where.admin_networks, openings(config), behind_router=where.own_network is not None)
     named = {openstack_network.group_name(f"cygnet-{stack}", name): len(listed) for name, listed in rules.items()}
-    return Wanted(stack, where, machines.servers(config.machines.groups), named)
+    return Wanted(stack, where, machines.servers(config.machines.groups), named, config.virtual_address)

@@ -35,6 +35,7 @@ class Service(pulumi.ComponentResource):
             config.machines,
             authority=self.authority,
             openings=openings(config),
+            virtual=config.virtual_address,
             opts=inside,
         )
         self.registry = Registry("registry", machines=self.machines, authority=self.authority, opts=inside)
@@ -127,7 +128,7 @@ class Service(pulumi.ComponentResource):
             "parts": {
                 "machines": self.machines.hosts.apply(lambda hosts: {host["name"]: host["address"] for host in hosts}),
                 "registry": {"address": self.registry.address},
-                "cluster": {"address": self.cluster.address},
+                "cluster": {"address": self.cluster.address, "moves": self.cluster.moves},
                 "storage": {"storage_class": self.storage.storage_class, "folder": self.storage.folder},
                 "software": self.software.told,
                 "cvmfs": {"client": self.cvmfs.client, "repositories": self.cvmfs.repositories},

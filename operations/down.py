@@ -2,7 +2,8 @@
 
 import argparse
 
-from operations import clean, proof, recovery, takeover
+from components import lifetime
+from operations import clean, due, proof, recovery, takeover
 from operations.cloud_state import State, cloud_of, config_of
 from operations.stack import Stack
 
@@ -13,11 +14,38 @@ HELP = "remove a stack with all its data, homes included; in a cloud, volumes th
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what becomes of what is protected."""
     parser.add_argument("--all", action="store_true", help="remove what the stack protects, too, with its data")
+    parser.add_argument(
+        "--if-due",
+        action="store_true",
+        help="only if the day has come on which it has to be gone (cygnet:machines.gone_by); for cron",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Destroys the stack if the backend knows it, and cleans up what a lost state left behind."""
-    take_down(Stack(options.stack), everything=options.all)
+    stack = Stack(options.stack)
+    if options.if_due and not _is_due(stack):
+        return
+    take_down(stack, everything=options.all)
+
+
+def _is_due(stack: Stack) -> bool:
+    """Whether the stack is there, and its day has come; says why not.
+
+    Raises:
+        CygnetError: No file declares the stack, or what it says is no day.
+    """
+    stack.require_file()
+    gone_by = due.day_of(stack)
+    if gone_by is None:
+        print(f"Stack {stack.name} may stay: it has no cygnet:machines.gone_by.")
+    elif lifetime.days_left(gone_by, lifetime.today()) > 0:
+        print(f"Stack {stack.name} has to be gone by {lifetime.told(gone_by, lifetime.today())}.")
+    elif not stack.exists():
+        print(f"Stack {stack.name} is gone.")
+    else:
+        return True
+    return False
 
 
 def take_down(stack: Stack, *, everything: bool) -> None:

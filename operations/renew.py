@@ -7,20 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.errors import CygnetError
+from components.member import kubectl
 from components.sources.openstack_servers import RENEW
 from operations import recovery, takeover
 from operations.cloud_state import cloud_of
 from operations.stack import Stack
 
 NAME = "renew"
-HELP = "make workers of a cloud anew that have another image, flavor or volume than the stack says, one at a time"
+HELP = "make servers of a cloud anew that have another image, flavor or volume than the stack says, one at a time"
 
 _SERVER = "openstack:compute/instance:Instance"
+_CONTROL_PLANE = "control-plane-"
+_FIRST = f"{_CONTROL_PLANE}1"
+_ETCD_SECONDS = 120
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which ones."""
-    parser.add_argument("machines", nargs="*", help="names, such as worker-1; none: all workers that differ")
+    parser.add_argument("machines", nargs="*", help=f"names, such as worker-1; none: all that differ, but {_FIRST}")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -37,8 +41,28 @@ def run(options: argparse.Namespace) -> None:
     for number, machine in enumerate(chosen, 1):
         print(f"{machine}: {number} of {len(chosen)}", flush=True)
         os.environ[RENEW] = machine
+        if machine.startswith(_CONTROL_PLANE):
+            require_etcd(str(stack.outputs()["kubeconfig"]), machine)
         stack.pulumi("up", "--yes", "--skip-preview", "--color", "auto", "--replace", servers[machine])
-    print(f"Made anew: {', '.join(chosen)}" if chosen else "Every worker is what the stack says.")
+    print(f"Made anew: {', '.join(chosen)}" if chosen else f"Every server but {_FIRST} is what the stack says.")
+
+
+def require_etcd(kubeconfig: str, machine: str) -> None:
+    """Returns when all members of etcd work: while one is made anew, none of the others may be missing.
+
+    Raises:
+        CygnetError: One does not work.
+    """
+    try:
+        kubectl(
+            kubeconfig, "wait", "pod", "--namespace=kube-system", "--selector=component=etcd", "--for=condition=Ready",
+            f"--timeout={_ETCD_SECONDS}s",
+        )  # fmt: skip
+    except CygnetError as error:
+        raise CygnetError(
+            f"{machine} is not made anew: a member of etcd does not work, and without another one the cluster would "
+            f"stand still ({error}). Mend that first: cygnet up"
+        ) from error
 
 
 def urns(exported: Mapping[str, Any]) -> dict[str, str]:
@@ -57,20 +81,20 @@ def check(named: Sequence[str], servers: Mapping[str, str]) -> None:
     """Returns when all that are named can be made anew.
 
     Raises:
-        CygnetError: One is not there, or is a control plane.
+        CygnetError: One is not there, or is the first control plane.
     """
     for name in named:
         if name not in servers:
             raise CygnetError(f"there is no server {name}; there are {', '.join(servers)}")
         if not _can_go(name):
             raise CygnetError(
-                f"{name} has the cluster's own data, and is not made anew under a running cluster; bring up a new "
-                "stack beside this one"
+                f"{name} has what there is one of (homes, registry, software repository), and is not made anew under "
+                "a service that runs; bring up a new stack beside this one"
             )
 
 
 def _can_go(machine: str) -> bool:
-    return not machine.startswith("control-plane-")
+    return machine != _FIRST
 
 
 def _name(urn: str) -> str:

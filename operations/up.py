@@ -1,9 +1,11 @@
 """`cygnet up`: brings a stack up, and says where it is and how to sign in."""
 
 import argparse
+import datetime as dt
 
+from components import lifetime
 from components.errors import CygnetError
-from operations import recovery, takeover
+from operations import due, recovery, takeover
 from operations.stack import Stack
 
 NAME = "up"
@@ -15,7 +17,7 @@ def run(options: argparse.Namespace) -> None:
     stack = Stack(options.stack)
     stack.require_file()
     bring_up(stack)
-    print(welcome(stack.name, stack.outputs()))
+    print(welcome(stack.name, stack.outputs(), due.day_of(stack)))
 
 
 def bring_up(stack: Stack) -> None:
@@ -36,7 +38,7 @@ def bring_up(stack: Stack) -> None:
         ) from error
 
 
-def welcome(name: str, outputs: dict[str, object]) -> str:
+def welcome(name: str, outputs: dict[str, object], gone_by: dt.date | None) -> str:
     """What the operator reads at the end."""
     accounts = outputs["accounts"]
     names = ", ".join(list(accounts)[:5]) if isinstance(accounts, dict) else ""
@@ -45,4 +47,5 @@ def welcome(name: str, outputs: dict[str, object]) -> str:
         f"Sign in as one of: {names}\n"
         f"Passwords:         .venv/bin/cygnet accounts {name}\n"
         f"Remove it all:     make down STACK={name}"
+        + (f"\nHas to be gone by: {lifetime.told(gone_by, lifetime.today())}" if gone_by else "")
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 _TAKES: Final = "resources:"  # in a flavor's properties
@@ -37,6 +38,8 @@ class Network:
     """It has a subnet, and is not only for the outer side of routers."""
     external: bool
     """Routers may lead there."""
+    subnets: tuple[IPv4Network, ...] = ()
+    """Its addresses."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Facts:
     """By the option of `openstack quota set`."""
     group_members: int
     """How many members a server group may have (-1: any number)."""
+    taken: Mapping[IPv4Address, str]
+    """Addresses that were asked for and are in use, with the name or ID of the port, as far as the account sees it."""
     free: Mapping[str, int | None]
     """How many of each device are left; None, or no entry: the cloud does not say."""
 

@@ -1,11 +1,13 @@
 """Asks all services of a cloud at once what has to be known before a stack is made or changed in it."""
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from keystoneauth1.exceptions import ClientException
@@ -14,6 +16,7 @@ from openstack.exceptions import SDKException
 
 from components.sources import cloud
 from components.sources.cloud_facts import Facts, Flavor, Image, Network, Quota, Server, devices
+from components.sources.openstack_network import ENTRY
 
 VOLUMES: Final = "block-storage"
 _AT_ONCE: Final = 8  # questions; more would look like an attack to some clouds
@@ -21,13 +24,14 @@ _PAGE: Final = 1000  # images in one answer
 _CAPACITIES: Final = "1.10"  # of Placement's API: the first in which one answer has the capacities of all hypervisors
 
 
-def gather(connection: Connection, stack: str, *, volumes: bool) -> Facts:
+def gather(connection: Connection, stack: str, *, volumes: bool, address: IPv4Address | None = None) -> Facts:
     """Asks a cloud.
 
     Args:
         connection: Signed in.
         stack: Name of the stack.
         volumes: Whether it has any; a cloud without them is not asked.
+        address: That the stack wants for itself.
 
     Raises:
         CloudError: A service gives no answer.
@@ -46,7 +50,7 @@ def gather(connection: Connection, stack: str, *, volumes: bool) -> Facts:
             "clock": lambda: _clock_seconds(connection),
             "flavors": lambda: {one.name: _flavor(one) for one in compute.flavors(get_extra_specs=True)},
             "images": lambda: _images(connection),
-            "networks": lambda: [_network(one, project) for one in network.networks()],
+            "networks": lambda: _networks(connection, project),
             "zones": lambda: [one.name for one in compute.availability_zones() if one.state["available"]],
             "servers": lambda: {one.name: _server(one) for one in _of_stack(compute.servers(name=f"^{own}-"), stack)},
             "key pairs": lambda: _names(compute.keypairs()),
@@ -56,6 +60,7 @@ def gather(connection: Connection, stack: str, *, volumes: bool) -> Facts:
             },
             "routers": lambda: _names(network.routers(tags=own)),
             "ports": lambda: _names(network.ports(tags=own)),
+            "address": lambda: {address: _taken(connection, address, own)} if address else {},
             "floating IPs": lambda: frozenset(one.description for one in network.ips(tags=own)),
             "quotas of servers": lambda: compute.get_limits().absolute,
             "quotas of networks": lambda: network.get_quota(project, details=True),
@@ -90,6 +95,7 @@ def gather(connection: Connection, stack: str, *, volumes: bool) -> Facts:
             **_quotas_of_networks(found["quotas of networks"]),
             **(_quotas_of_volumes(found["quotas of volumes"]) if volumes else {}),
         },
+        taken={one: port for one, port in found["address"].items() if port},
         group_members=found["quotas of servers"].server_group_members,
         free=_ask(connection, {name: partial(_free, connection, name) for name in taken}),
     )
@@ -133,9 +139,22 @@ def _images(connection: Connection) -> dict[str, Image]:
     return {one.name: Image(one.min_disk or 0, one.min_ram or 0) for one in listed}
 
 
-def _network(found: Any, project: str) -> Network:
+def _networks(connection: Connection, project: str) -> list[Network]:
+    subnets = defaultdict(list)
+    for subnet in connection.network.subnets(ip_version=4):
+        subnets[subnet.network_id].append(IPv4Network(subnet.cidr))
+    return [_network(one, project, subnets[one.id]) for one in connection.network.networks()]
+
+
+def _network(found: Any, project: str, subnets: Iterable[IPv4Network]) -> Network:
     inner = found.is_shared or not found.is_router_external or found.project_id == project
-    return Network(found.name, bool(inner and found.subnet_ids), bool(found.is_router_external))
+    return Network(found.name, bool(inner and found.subnet_ids), bool(found.is_router_external), tuple(subnets))
+
+
+def _taken(connection: Connection, address: IPv4Address, own: str) -> str | None:
+    """By whom else an address is used."""
+    found = connection.network.ports(fixed_ips=f"ip_address={address}")
+    return next((one.name or one.id for one in found if one.name != f"{own}-{ENTRY}"), None)
 
 
 def _server(found: Any) -> Server:

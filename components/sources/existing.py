@@ -11,7 +11,7 @@ from pydantic import Field
 
 from components.base import PartConfig
 from components.errors import CygnetError
-from components.sources.source import Host, Provided
+from components.sources.source import Host, Provided, VirtualAddress
 
 _HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*$"
 _CONNECT_SECONDS = 10.0
@@ -49,17 +49,20 @@ class ExistingMachine(Resource, module="cygnet", name="ExistingMachine"):
         super().__init__(_ExistingMachineProvider(), host.name, props, opts)
 
 
-def provide(hosts: Sequence[ExistingHost], parent: pulumi.Resource) -> Provided:
-    """The machines of a stack, from what its configuration lists."""
+def provide(hosts: Sequence[ExistingHost], virtual: IPv4Address | None, parent: pulumi.Resource) -> Provided:
+    """The machines of a stack, from what its configuration lists, and the address that its control planes share."""
     opts = pulumi.ResourceOptions(parent=parent)
     ordered = sorted(hosts, key=lambda host: host.group != "control_plane")
     machines = {host.name: ExistingMachine(host, opts) for host in ordered}
     listed = [as_host(host) for host in ordered]
+    addresses = [*(host.address for host in hosts), *([virtual] if virtual else [])]
+    shared = pulumi.Output.from_input(str(virtual))
     return Provided(
         hosts=pulumi.Output.all(*(machine.id for machine in machines.values())).apply(lambda _: listed),
         machines=machines,
         anchor=None,
-        network=pulumi.Output.from_input(str(enclosing_network([host.address for host in hosts]))),
+        network=pulumi.Output.from_input(str(enclosing_network(addresses))),
+        virtual=VirtualAddress(shared, shared) if virtual else None,
     )
 
 

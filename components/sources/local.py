@@ -6,6 +6,7 @@ host, or after somebody killed a machine, the next `pulumi up` brings back what 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 import pulumi
@@ -23,11 +24,11 @@ from pulumi.output import Unknown
 
 from components.errors import CygnetError
 from components.secrets import KeyPair
-from components.sources import base_image, host, identity, links, network, nspawn, records, variables
+from components.sources import base_image, host, identity, links, names, network, nspawn, records, variables
 from components.sources.base_image import Base
 from components.sources.network import Network
 from components.sources.records import MachineSpec
-from components.sources.source import Host, Provided
+from components.sources.source import Host, Provided, VirtualAddress
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,18 @@ class LocalMachine(Resource, module="cygnet", name="LocalMachine"):
 
 
 def provide(
-    machines: Sequence[LocalMachineConfig], authorized_key: pulumi.Input[str], parent: pulumi.Resource
+    machines: Sequence[LocalMachineConfig],
+    authorized_key: pulumi.Input[str],
+    parent: pulumi.Resource,
+    *,
+    virtual: bool,
 ) -> Provided:
     """The machines of a stack, made on this host.
 
     Args:
         machines: The control plane first.
         authorized_key: Public SSH key of the operator.
+        virtual: Whether the control planes share an address.
         parent: What the resources belong to.
     """
     opts = pulumi.ResourceOptions(parent=parent)
@@ -189,7 +195,14 @@ def provide(
         for machine in machines
     }
     hosts = pulumi.Output.all(*(_host(machine, made[machine.name]) for machine in machines))
-    return Provided(hosts=hosts, machines=made, anchor=made[machines[0].name], network=net.subnet)
+    shared = net.subnet.apply(lambda subnet: str(names.virtual_address(IPv4Network(subnet))))
+    return Provided(
+        hosts=hosts,
+        machines=made,
+        anchor=net if virtual else made[machines[0].name],
+        network=net.subnet,
+        virtual=VirtualAddress(shared, shared) if virtual else None,
+    )
 
 
 def _host(config: LocalMachineConfig, machine: LocalMachine) -> pulumi.Output[Host]:

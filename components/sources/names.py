@@ -21,6 +21,9 @@ ADDRESSES: Final = IPv4Network("10.240.0.0/16")
 
 NUMBERS: Final = range(1, 255)
 
+VIRTUAL_OCTET: Final = 10
+"""The last byte of the address that the control planes of a stack share."""
+
 FIRST_OCTET: Final = {"control_plane": 11, "worker": 21}
 """Where the addresses of a group's machines begin. The groups are Ansible's, hence the underscore."""
 
@@ -118,6 +121,15 @@ def subnet(number: int) -> IPv4Network:
 def host_address(number: int) -> IPv4Address:
     """The host's own address in a stack's network."""
     return subnet(number)[1]
+
+
+def virtual_address(subnet: IPv4Network) -> IPv4Address:
+    """The address that the control planes of a stack share.
+
+    >>> virtual_address(subnet(3))
+    IPv4Address('10.240.3.10')
+    """
+    return subnet[VIRTUAL_OCTET]
 
 
 def link(number: int) -> str:

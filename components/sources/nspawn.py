@@ -218,6 +218,7 @@ def _start(spec: MachineSpec, base: Base, running: int | None, say: Say) -> subp
         "cgroups": [str(cgroup) for cgroup in entered],
         "overlay": f"lowerdir={base.root},upperdir={folder / 'upper'},workdir={folder / 'work'}",
         "command": command(spec, tools),
+        "network": str(spec.label),
         "running": running,
     }
     files.write(folder / "boot.json", json.dumps(boot, indent=2))

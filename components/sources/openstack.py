@@ -17,10 +17,10 @@ from components.sources import openstack_network, openstack_servers, ssh
 from components.sources.answering import AnsweringServer
 from components.sources.existing import enclosing_network
 from components.sources.openstack_flavors import FlavorConfig, make_flavors
-from components.sources.openstack_network import OwnNetwork, OwnNetworkConfig
+from components.sources.openstack_network import GivenNetwork, OwnNetwork, OwnNetworkConfig
 from components.sources.openstack_servers import ServerConfig
 from components.sources.openstack_volumes import DataVolume, DataVolumeConfig
-from components.sources.source import Host, Opening, Provided
+from components.sources.source import Host, Opening, Provided, VirtualAddress, WantedAddress
 
 _RETRIES: Final = 5  # of a request that was not answered, or was told to come back later
 
@@ -74,6 +74,8 @@ def provide(
     openings: Sequence[Opening],
     operator: KeyPair,
     parent: pulumi.Resource,
+    *,
+    virtual: WantedAddress,
 ) -> Provided:
     """The machines of a stack, made in a cloud.
 
@@ -83,8 +85,9 @@ def provide(
         openings: What users reach.
         operator: The key that opens the servers.
         parent: What the resources belong to.
+        virtual: The address that control planes share, if any.
     """
-    return _Stack(config, operator, parent).provide(servers, openings)
+    return _Stack(config, operator, parent).provide(servers, openings, virtual)
 
 
 class _Stack:
@@ -101,10 +104,15 @@ class _Stack:
         )
         self._flavors = make_flavors(config.flavors, self._name, self._opts)
         self._own = OwnNetwork(config.own_network, self._name, self._opts) if config.own_network else None
+        self._network = self._own or GivenNetwork(str(config.network), self._name, self._opts)
+        self._shared: tuple[provider.networking.Port, VirtualAddress] | None = None
+        """The address that control planes share, and its port."""
         self._way: pulumi.Output[dict[str, Any]] | None = None
         """The host through which SSH goes."""
 
-    def provide(self, servers: Sequence[ServerConfig], openings: Sequence[Opening]) -> Provided:
+    def provide(self, servers: Sequence[ServerConfig], openings: Sequence[Opening], virtual: WantedAddress) -> Provided:
+        if virtual:
+            self._shared = self._network.virtual_address(virtual)
         wanted = openstack_network.rules(self._config.admin_networks, openings, behind_router=self._own is not None)
         security = openstack_network.security_groups(self._name, wanted, self._opts)
         apart = {group: self._server_group(group) for group in dict.fromkeys(server.group for server in servers)}
@@ -112,7 +120,8 @@ class _Stack:
         made: dict[str, provider.compute.Instance] = {}
         hosts: list[pulumi.Output[Host]] = []
         for server in servers:
-            members = [security[name] for name in openstack_network.memberships(server.role, first=not made)]
+            entry = server.role == "control_plane" if self._shared else not made
+            members = [security[name] for name in openstack_network.memberships(server.role, entry=entry)]
             host_key = KeyPair(f"{server.name}-host", comment=server.name, opts=self._inside)
             made[server.name] = openstack_servers.make(
                 server,
@@ -127,11 +136,15 @@ class _Stack:
             )
             hosts.append(self._host(server, made[server.name], host_key))
         known = pulumi.Output.all(*hosts)
+        port, shared = self._shared or (None, None)
         return Provided(
             hosts=known,
             machines=made,
-            anchor=made[servers[0].name],
-            network=known.apply(lambda listed: self._network([IPv4Address(host["address"]) for host in listed])),
+            anchor=port or made[servers[0].name],
+            network=pulumi.Output.all(known, shared.inner if shared else None).apply(
+                lambda given: self._addresses([*(host["address"] for host in given[0]), *filter(None, given[1:])])
+            ),
+            virtual=shared,
         )
 
     def _image(self, server: ServerConfig) -> str:
@@ -152,11 +165,12 @@ class _Stack:
         self, server: ServerConfig, members: Sequence[provider.networking.SecGroup], host_key: KeyPair
     ) -> dict[str, Any]:
         """Network and security groups of a server. The first one of an own network is the way to all of it."""
-        if not self._own:
+        shared = self._shared[1].inner if self._shared and server.role == "control_plane" else None
+        if not self._own and shared is None:
             network = provider.compute.InstanceNetworkArgs(name=self._config.network)
             return {"networks": [network], "security_groups": [group.name for group in members]}
-        port = self._own.port(server.name, members)
-        if self._way is None:
+        port = self._network.port(server.name, members, shared)
+        if self._own and self._way is None:
             floating = self._own.floating_ip(server.name, port)
             self._way = pulumi.Output.all(floating.address, host_key.public_key).apply(
                 lambda known: {**self._ssh(), "address": known[0], "host_key": _plain(known[1])}
@@ -209,8 +223,11 @@ class _Stack:
     def _ssh(self) -> dict[str, Any]:
         return {"user": self._config.user, "port": ssh.PORT}
 
-    def _network(self, addresses: Sequence[IPv4Address]) -> str:
-        return str(self._config.own_network.subnet if self._config.own_network else enclosing_network(addresses))
+    def _addresses(self, addresses: Sequence[str]) -> str:
+        """The network that they are of."""
+        if self._config.own_network:
+            return str(self._config.own_network.subnet)
+        return str(enclosing_network([IPv4Address(address) for address in addresses]))
 
 
 def _plain(public_key: str) -> str:

@@ -7,7 +7,9 @@ from typing import Final
 
 from components.sources.cloud_facts import Facts, Flavor, devices
 from components.sources.openstack import OpenStackConfig
+from components.sources.openstack_network import ENTRY
 from components.sources.openstack_servers import ServerConfig
+from components.sources.source import WantedAddress
 
 _RULES_OF_A_NEW_GROUP: Final = 2  # Neutron's own: all that goes out, by IPv4 and by IPv6
 
@@ -21,6 +23,8 @@ class Wanted:
     servers: Sequence[ServerConfig]
     rules: Mapping[str, int]
     """How many rules each security group shall have, by its name in the cloud."""
+    virtual: WantedAddress = None
+    """The address that its control planes share."""
 
     @property
     def own(self) -> str:
@@ -58,8 +62,9 @@ def added(wanted: Wanted, facts: Facts) -> Counter[str]:
     more.update(
         {
             "instances": len(new_servers),
-            # Nova makes one for each server, unless the network is the stack's own; that one's router has one, too.
-            "ports": named["networks"] if wanted.config.own_network else len(new_servers),
+            # Those without a name: Nova makes one for each other server, and a router has one, too.
+            "ports": named["networks"]
+            + sum(f"{wanted.own}-{server.name}" not in _names(wanted)["ports"] for server in new_servers),
             "subnets": named["networks"],
             "secgroups": len(wanted.rules.keys() - facts.rules.keys()),
             "secgroup-rules": sum(
@@ -96,11 +101,13 @@ def _names(wanted: Wanted) -> dict[str, frozenset[str]]:
     """What the stack shall have by name, by the option of `openstack quota set` that counts it."""
     own, behind_router = frozenset({wanted.own}), wanted.config.own_network is not None
     first = wanted.servers[0].name
+    entry = [ENTRY] if wanted.virtual else []
+    plugged = [one.name for one in wanted.servers if behind_router or (entry and one.role == "control_plane")]
     return {
         "key-pairs": own,
         "server-groups": frozenset(f"{wanted.own}-{server.group.replace('_', '-')}" for server in wanted.servers),
         "networks": own if behind_router else frozenset(),
         "routers": own if behind_router else frozenset(),
-        "ports": frozenset(f"{wanted.own}-{server.name}" for server in wanted.servers if behind_router),
-        "floating-ips": frozenset({f"{wanted.own}-{first}"} if behind_router else ()),
+        "ports": frozenset(f"{wanted.own}-{name}" for name in (*plugged, *entry)),
+        "floating-ips": frozenset(f"{wanted.own}-{name}" for name in (first, *entry) if behind_router),
     }

@@ -1,12 +1,13 @@
 """Where servers of an OpenStack project are plugged in, and what is let in there.
 
 Either on a network that is there already, with addresses that this computer and users reach; or on one of the stack's
-own behind a router. Of such a network the first control plane alone has a floating IP: users reach the service there,
-and SSH to all others goes through it.
+own behind a router. Of such a network the first control plane has a floating IP: SSH to all others goes through it.
+Users reach the service there, or, where control planes share an address, by the floating IP of that.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Final
 
@@ -16,11 +17,14 @@ from pydantic import Field, field_validator
 
 from components.base import PartConfig
 from components.sources import ssh
-from components.sources.source import API_PORT, Opening
+from components.sources.source import API_PORT, Opening, VirtualAddress, WantedAddress
 
 _REGISTRY_PORT: Final = 5000  # images are brought there
 _EVERYWHERE: Final = IPv4Network("0.0.0.0/0")
 _LEAST_ADDRESSES: Final = 8
+
+ENTRY: Final = "entry"
+"""What the port of the address is called that control planes share."""
 
 
 class OwnNetworkConfig(PartConfig):
@@ -63,8 +67,8 @@ def rules(
         behind_router: Whether SSH goes through the first server.
 
     Returns:
-        The rules of "machines", of which all servers are members; of "control-plane"; and of "gateway", which is the
-        first of them.
+        The rules of "machines", of which all servers are members; of "control-plane"; and of "gateway", which is where
+        users come in: the first of them, or all if they share an address.
     """
     registry, api, ssh_ = (list(_from(admin_networks, (port,))) for port in (_REGISTRY_PORT, API_PORT, ssh.PORT))
     public = [rule for opening in openings for rule in _from(opening.networks, opening.ports)]
@@ -75,13 +79,13 @@ def rules(
     }
 
 
-def memberships(role: str, first: bool) -> list[str]:
+def memberships(role: str, *, entry: bool) -> list[str]:
     """The security groups of a server.
 
-    >>> memberships("worker", first=False)
+    >>> memberships("worker", entry=False)
     ['machines']
     """
-    return ["machines", *(["control-plane"] if role == "control_plane" else []), *(["gateway"] if first else [])]
+    return ["machines", *(["control-plane"] if role == "control_plane" else []), *(["gateway"] if entry else [])]
 
 
 def group_name(stack: str, name: str) -> str:
@@ -126,6 +130,37 @@ def security_groups(
     return made
 
 
+class GivenNetwork:
+    """A network that is there already. The cloud plugs servers in, but for those that share an address."""
+
+    def __init__(self, name: str, stack: str, opts: pulumi.ResourceOptions) -> None:
+        self._name, self._stack, self._opts = name, stack, opts
+        self._asking = pulumi.InvokeOutputOptions(parent=opts.parent, provider=opts.provider)
+
+    @cached_property
+    def _id(self) -> pulumi.Output[str]:
+        return provider.networking.get_network_output(name=self._name, opts=self._asking).id
+
+    def port(
+        self,
+        server: str,
+        groups: Sequence[provider.networking.SecGroup],
+        shared: pulumi.Input[str] | None,
+    ) -> provider.networking.Port:
+        """The place of a server that takes the shared address, too, when it is its turn."""
+        return _port(server, self._stack, self._id, self._opts, groups=groups, shared=shared)
+
+    def virtual_address(self, wanted: WantedAddress) -> tuple[provider.networking.Port, VirtualAddress]:
+        """An address for several servers, and the port that keeps it for them; no server is plugged in there."""
+        fixed = None
+        if wanted != "own":
+            subnet = provider.networking.get_subnet_output(network_id=self._id, ip_version=4, opts=self._asking)
+            fixed = provider.networking.PortFixedIpArgs(subnet_id=subnet.id, ip_address=str(wanted))
+        port = _port(ENTRY, self._stack, self._id, self._opts, fixed=fixed)
+        address = port.all_fixed_ips.apply(_version_4)
+        return port, VirtualAddress(address, address)
+
+
 class OwnNetwork:
     """A network with a subnet and a router. Nobody but its servers is on it."""
 
@@ -152,17 +187,30 @@ class OwnNetwork:
             "own", router_id=router.id, subnet_id=self._subnet.id, opts=opts
         )
 
-    def port(self, server: str, groups: Sequence[provider.networking.SecGroup]) -> provider.networking.Port:
-        """A server's place on the network, with an address that stays when the server is made anew."""
-        return provider.networking.Port(
-            server,
-            name=f"{self._stack}-{server}",
-            network_id=self._network.id,
-            fixed_ips=[provider.networking.PortFixedIpArgs(subnet_id=self._subnet.id)],
-            security_group_ids=[group.id for group in groups],
-            tags=[self._stack],
-            opts=self._opts,
+    def port(
+        self,
+        server: str,
+        groups: Sequence[provider.networking.SecGroup],
+        shared: pulumi.Input[str] | None,
+    ) -> provider.networking.Port:
+        """A server's place on the network, with an address that stays when the server is made anew.
+
+        Args:
+            server: Its name.
+            groups: What lets somebody in there.
+            shared: An address that it takes, too, when it is its turn.
+        """
+        fixed = provider.networking.PortFixedIpArgs(subnet_id=self._subnet.id)
+        return _port(server, self._stack, self._network.id, self._opts, fixed=fixed, groups=groups, shared=shared)
+
+    def virtual_address(self, wanted: WantedAddress) -> tuple[provider.networking.Port, VirtualAddress]:
+        """An address for several servers with a floating IP, and the port that keeps it; no server is there."""
+        fixed = provider.networking.PortFixedIpArgs(
+            subnet_id=self._subnet.id, ip_address=None if wanted == "own" else str(wanted)
         )
+        port = _port(ENTRY, self._stack, self._network.id, self._opts, fixed=fixed)
+        public = self.floating_ip(ENTRY, port).address
+        return port, VirtualAddress(port.all_fixed_ips.apply(_version_4), public)
 
     def floating_ip(self, name: str, port: provider.networking.Port) -> provider.networking.FloatingIp:
         """An address under which the outside reaches what is at a port."""
@@ -175,6 +223,41 @@ class OwnNetwork:
             # The cloud refuses it while no router leads from the network to the outside.
             opts=pulumi.ResourceOptions.merge(self._opts, pulumi.ResourceOptions(depends_on=[self._way_out])),
         )
+
+
+def _port(
+    name: str,
+    stack: str,
+    network_id: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+    *,
+    fixed: provider.networking.PortFixedIpArgs | None = None,
+    groups: Sequence[provider.networking.SecGroup] = (),
+    shared: pulumi.Input[str] | None = None,
+) -> provider.networking.Port:
+    return provider.networking.Port(
+        name,
+        name=f"{stack}-{name}",
+        network_id=network_id,
+        fixed_ips=[fixed] if fixed else None,
+        security_group_ids=[group.id for group in groups] or None,
+        no_security_groups=None if groups else True,
+        # What comes from any other address than the port's own is dropped by the cloud.
+        allowed_address_pairs=(
+            [provider.networking.PortAllowedAddressPairArgs(ip_address=shared)] if shared is not None else None
+        ),
+        tags=[stack],
+        opts=opts,
+    )
+
+
+def _version_4(addresses: Sequence[str]) -> str:
+    """The IPv4 address of a port.
+
+    >>> _version_4(["2001:db8::1", "192.0.2.7"])
+    '192.0.2.7'
+    """
+    return next(address for address in addresses if ":" not in address)
 
 
 def _from(networks: Sequence[IPv4Network], ports: Sequence[int]) -> Iterator[Rule]:

@@ -6,6 +6,7 @@ It looks and changes nothing. It counts what this change adds: what the stack ha
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import IPv4Address
 from typing import Final
 
 from components.sources import cloud, cloud_survey
@@ -48,7 +49,12 @@ def findings(wanted: Wanted, note: Callable[[str], None]) -> list[str]:
     """
     services = [*cloud.SERVICES, *([cloud_survey.VOLUMES] if wanted.has_volumes else [])]
     try:
-        facts = cloud_survey.gather(cloud.connect(wanted.config, services), wanted.stack, volumes=wanted.has_volumes)
+        facts = cloud_survey.gather(
+            cloud.connect(wanted.config, services),
+            wanted.stack,
+            volumes=wanted.has_volumes,
+            address=wanted.virtual if isinstance(wanted.virtual, IPv4Address) else None,
+        )
     except cloud.CloudError as error:
         return [str(error)]
     for warning in _warnings(wanted, facts):
@@ -57,6 +63,7 @@ def findings(wanted: Wanted, note: Callable[[str], None]) -> list[str]:
         *_account(wanted, facts),
         *_clock(facts),
         *_networks(wanted, facts),
+        *_virtual_address(wanted, facts),
         *_names(wanted, facts),
         *_sizes(wanted, facts),
         *_quotas(wanted, facts),
@@ -110,6 +117,23 @@ def _networks(wanted: Wanted, facts: Facts) -> Iterator[str]:
         known = [one.name for one in facts.networks if one.external]
         if own.external not in known:
             yield _missing("network", f"{_HERE}.own_network.external", own.external, known, facts)
+
+
+def _virtual_address(wanted: Wanted, facts: Facts) -> Iterator[str]:
+    key, address = "cygnet:cluster.api_address", wanted.virtual
+    if not isinstance(address, IPv4Address):
+        return
+    subnets = [subnet for one in facts.networks if one.name == wanted.config.network for subnet in one.subnets]
+    if wanted.config.network and subnets and not any(address in subnet for subnet in subnets):
+        yield (
+            f"{key}: {address} is not on network {wanted.config.network} ({', '.join(map(str, subnets))}). Take a free "
+            "one of it, or let the cloud choose: own"
+        )
+    if port := facts.taken.get(address):
+        yield (
+            f"{key}: {address} is in use by port {port}. Take a free one (openstack port list --network "
+            f"{wanted.config.network or wanted.own}), or let the cloud choose: own"
+        )
 
 
 def _names(wanted: Wanted, facts: Facts) -> Iterator[str]:

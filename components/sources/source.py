@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
-from typing import Any, Final
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Final, Literal
 
 import pulumi
 
 API_PORT: Final = 6443
 """Of Kubernetes, on control planes."""
+
+WantedAddress = IPv4Address | Literal["own"] | None
+"""The virtual address that a stack wants: this one, one that the source of its machines takes, or none."""
 
 Host = dict[str, Any]
 """One machine, as Ansible and smoke tests reach it by SSH:
@@ -41,6 +44,16 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class VirtualAddress:
+    """An IPv4 address that one of the control planes has at a time: where Kubernetes' API and the gateway are."""
+
+    inner: pulumi.Output[str]
+    """As machines reach it."""
+    public: pulumi.Output[str]
+    """As the outside does."""
+
+
+@dataclass(frozen=True)
 class Provided:
     """The machines of a stack."""
 
@@ -51,7 +64,11 @@ class Provided:
     """What stands for each in the state, by the machine's name."""
 
     anchor: pulumi.Resource | None
-    """The resource with which the first control plane is gone from the world; None when none of them is."""
+    """With what the cluster is gone from the world: the first control plane, or, of several, what all of them stand on;
+    None when machines outlive the stack."""
 
     network: pulumi.Output[str]
     """The IPv4 network of their addresses, e.g. "10.240.1.0/24"."""
+
+    virtual: VirtualAddress | None = None
+    """If they were asked for one."""

@@ -6,6 +6,7 @@ that the machine's mounts end with it too, however it ends. What to do is in FOL
     cgroups   list of cgroup folders that the machine enters, made anew at each start
     overlay   options of the mount at FOLDER/root
     command   systemd-nspawn and its arguments
+    network   network namespace of the machine
     running   process number of a systemd-nspawn whose supervisor was killed, or null
 
 This file stands alone: it is run by the bare interpreter, of which one machine costs one.
@@ -46,6 +47,8 @@ def supervise(folder: Path) -> None:
         if status != REBOOT:
             # A killed systemd-nspawn leaves its machine running, without anyone to serve its reboot.
             kill(cgroups)
+            # Its namespace stays, and would go on answering for the addresses that the machine had.
+            subprocess.run(["ip", "-n", boot["network"], "address", "flush", "dev", "eth0"], check=False)
             return
 
 

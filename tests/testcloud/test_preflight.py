@@ -86,6 +86,7 @@ class Wish:
     workers: int = 2
     workers_flavor: str = "fake"
     volume_type: str | None = None
+    shared: str | None = None
     makes: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,7 +109,8 @@ class Wish:
                 "volumes": self.data,
             },
         }
-        return openstack_preflight.findings(preflight.wanted(STACK, config.parse({"machines": machines}, "test")), note)
+        said = {"machines": machines, "cluster": {"api_address": self.shared}}
+        return openstack_preflight.findings(preflight.wanted(STACK, config.parse(said, "test")), note)
 
 
 GOOD = Wish()
@@ -207,6 +209,23 @@ def test_what_the_stack_has_already_is_not_counted_twice(half_made: Place) -> No
     assert wish.said() == []
     half_made.quota(instances=2, cores=3, ram=3071)
     assert len(wish.said()) == 3
+
+
+# An address that control planes share
+
+
+@pytest.mark.usefixtures("place")
+def test_a_shared_address_has_to_be_a_free_one_of_the_network(admin: Connection) -> None:
+    network = admin.network.find_network("prov")
+    port = admin.network.create_port(network_id=network.id, name=NAME)
+    try:
+        taken = port.fixed_ips[0]["ip_address"]
+        assert_happened("shared address in use", replace(GOOD, cloud="administration", shared=taken).said())
+        free = str(names.FLAT_NETWORKS["prov"][-3])
+        assert replace(GOOD, shared=free).said() == []
+    finally:
+        admin.network.delete_port(port)
+    assert_happened("shared address of another network", replace(GOOD, shared="192.0.2.9").said())
 
 
 # The account

@@ -108,7 +108,8 @@ class Engine(MockMonitor):
         """Answers a question to a cloud with an ID that is made of the name."""
         _ensure_event_loop()  # this is a thread of gRPC's
         given = rpc.deserialize_properties(request.args)
-        answered = {"id": f"{given['name']}-id", "name": given["name"]}
+        name = given.get("name") or given["networkId"]  # a network's subnet may be asked for without its name
+        answered = {"id": f"{name}-id", "name": name}
         return resource_pb2.ResourceInvokeResponse(**{"return": _sync_await(rpc.serialize_properties(answered, {}))})
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
@@ -152,8 +153,10 @@ def answer(resource: Asked) -> dict[str, Any]:  # noqa: PLR0911 - a table
             return {"accessIpV4": f"198.51.100.{zlib.crc32(resource.name.encode()) % 200 + 1}"}
         case "VolumeAttach":
             return {"device": "/dev/vdb"}
+        case "Port":
+            return {"allFixedIps": [f"198.51.100.{zlib.crc32(resource.name.encode()) % 50 + 201}"]}
         case "FloatingIp":
-            return {"address": "203.0.113.5"}
+            return {"address": "203.0.113.6" if resource.name == "entry" else "203.0.113.5"}
         case "Playbook":
             return {"results": {"kubeconfig": KUBECONFIG}}
         case _:

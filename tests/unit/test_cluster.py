@@ -114,3 +114,76 @@ def test_every_namespace_enforces_a_pod_security_level(local: program.Engine) ->
         "gateway": "privileged",
         "storage": "privileged",
     }
+
+
+# Several control planes
+
+
+THREE = {"cygnet:machines": {"source": "local", "groups": {"control_plane": {"count": 3}}}}
+
+
+@pytest.fixture(scope="module")
+def three() -> program.Engine:
+    return program.run("site", {**THREE, "cygnet:login": {"enabled": True}})
+
+
+def test_several_control_planes_share_an_address_under_which_all_is_found(three: program.Engine) -> None:
+    outputs, _secret = three.stack_outputs()
+    given = three.one("Playbook", "cluster").inputs["variables"]
+    for name in ("cluster_address", "cluster_public_address", "cni_api_address", "keepalived_address"):
+        assert given[name] == "10.240.3.10", name
+    assert outputs["url"] == "https://10.240.3.10"
+    assert outputs["parts"]["cluster"] == {"address": "10.240.3.10", "moves": True}
+    assert outputs["parts"]["login"]["address"].startswith("10.240.3.10:")
+    assert three.one("Playbook", "health").inputs["variables"]["health_api"] == "10.240.3.10:6443"
+    assert "10.240.3.10" in three.one("Certificate", "gateway").inputs["names"]
+
+
+def test_one_control_plane_has_its_own_address_unless_it_shall_not_stay_alone(local: program.Engine) -> None:
+    given = local.one("Playbook", "cluster").inputs["variables"]
+    assert (given["cluster_address"], given["keepalived_address"]) == ("10.240.3.11", "")
+    alone = program.run("site", {"cygnet:cluster": {"api_address": "own"}})
+    given = alone.one("Playbook", "cluster").inputs["variables"]
+    assert (given["cluster_address"], given["keepalived_address"]) == ("10.240.3.10", "10.240.3.10")
+
+
+def test_what_can_run_on_another_control_plane_may_and_finds_its_image_there(three: program.Engine) -> None:
+    anywhere = {"node-role.kubernetes.io/control-plane": ""}
+    for name in ("hub", "proxy"):
+        template = three.one("Deployment", name).inputs["spec"]["template"]["spec"]
+        assert template["nodeSelector"] == anywhere
+        (pod,) = template["containers"]
+        brought = three.one("DaemonSet", "moving-images").inputs["spec"]["template"]["spec"]
+        assert brought["nodeSelector"] == anywhere
+        assert pod["image"] in [one["image"] for one in brought["initContainers"]]
+    for name in ("gateway", "login"):
+        assert three.one("DaemonSet", name).inputs["spec"]["template"]["spec"]["nodeSelector"] == anywhere
+
+
+def test_the_hub_may_ask_each_of_them(three: program.Engine) -> None:
+    (policy,) = [one for one in three.of("NetworkPolicy") if one.name == "hub"]
+    peers = [peer for rule in policy.inputs["spec"]["egress"] for peer in rule["to"]]
+    assert [peer["ipBlock"]["cidr"] for peer in peers if "ipBlock" in peer] == [
+        "10.240.3.11/32",
+        "10.240.3.12/32",
+        "10.240.3.13/32",
+    ]
+
+
+def test_the_cluster_outlives_its_first_control_plane(three: program.Engine) -> None:
+    network = three.one("LocalNetwork", "local").urn
+    assert {one.deleted_with for one in three.of("Member")} == {network}
+
+
+def test_existing_control_planes_share_the_address_that_was_chosen() -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIESpK7dCXEPH"
+    hosts = [
+        {"name": f"blade-{last}", "group": "control_plane", "address": f"192.0.2.{last}", "host_key": key}
+        for last in (1, 2, 3)
+    ]
+    shared = {"api_address": "192.0.2.99"}
+    engine = program.run("site", {"cygnet:machines": {"source": "existing", "hosts": hosts}, "cygnet:cluster": shared})
+    assert engine.stack_outputs()[0]["parts"]["cluster"] == {"address": "192.0.2.99", "moves": True}
+    (sessions,) = [one for one in engine.of("NetworkPolicy") if one.name == "sessions"]
+    closed = sessions.inputs["spec"]["egress"][-1]["to"][0]["ipBlock"]["except"]
+    assert "192.0.2.0/25" in closed, "sessions do not reach it either"

@@ -31,6 +31,12 @@ def existing(*hosts: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     return {"machines": {"source": "existing", "hosts": list(hosts), **more}}
 
 
+def own_network(subnet: str) -> dict[str, Any]:
+    place = {"own_network": {"external": "ext", "subnet": subnet}, "image": "i", "admin_networks": ["192.0.2.0/24"]}
+    groups = {"control_plane": {"flavor": "m"}, "worker": {"flavor": "m"}}
+    return {"machines": {"source": "openstack", "groups": groups, "openstack": place}}
+
+
 BROKEN: dict[str, tuple[Any, str]] = {
     "a part that is misspelt": ({"mashines": {}}, "cygnet:mashines: unknown key; did you mean 'machines'?"),
     "a part that is like no other": (
@@ -165,6 +171,24 @@ BROKEN: dict[str, tuple[Any, str]] = {
         "cygnet: local machines have their shared folder at /srv/cygnet; remove storage.folder (/eos/x), or use "
         "machines that exist",
     ),
+    "control planes of existing machines without an address to share": (
+        existing(HOST, {**HOST, "name": "b", "address": "192.0.2.8"}, {**HOST, "name": "c", "address": "192.0.2.9"}),
+        "cygnet: cluster.api_address: control planes of existing machines share an address that you choose: a free one "
+        "of their network, which no other machine has",
+    ),
+    "an address that a machine has": (
+        {**existing(HOST), "cluster": {"api_address": HOST["address"]}},
+        f"cygnet: cluster.api_address {HOST['address']} is the address of {HOST['name']}; take a free one",
+    ),
+    "an address that local machines cannot have": (
+        {"cluster": {"api_address": "192.0.2.7"}},
+        "cygnet: cluster.api_address: local machines take one by themselves; say own, not 192.0.2.7",
+    ),
+    "an address beside the stack's own network": (
+        {**own_network("10.20.0.0/24"), "cluster": {"api_address": "10.20.1.7"}},
+        "cygnet: cluster.api_address 10.20.1.7 is not in openstack.own_network.subnet 10.20.0.0/24; take a free one of "
+        "it, or say own",
+    ),
     "existing machines, none listed": (
         existing(),
         "cygnet:machines: source existing needs hosts: the list of machines with name, group, address and host_key",
@@ -195,6 +219,12 @@ GOOD: dict[str, Any] = {
     "a name": {"gateway": {"hostname": "swan-2.example.org"}},
     "an address for a name": {"gateway": {"hostname": "192.0.2.7"}},
     "another folder": {**existing(HOST), "storage": {"folder": "/eos/project-c/cygnet_1.0"}},
+    "an address for later control planes": {"cluster": {"api_address": "own"}},
+    "an address of the stack's own network": {**own_network("10.20.0.0/24"), "cluster": {"api_address": "10.20.0.7"}},
+    "existing machines that share an address": {
+        **existing(HOST, {**HOST, "name": "b", "address": "192.0.2.8"}, {**HOST, "name": "c", "address": "192.0.2.9"}),
+        "cluster": {"api_address": "192.0.2.99"},
+    },
     "existing machines": existing(HOST, {**HOST, "name": "b", "group": "worker", "address": "192.0.2.8"}),
 }
 

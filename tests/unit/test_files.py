@@ -148,7 +148,7 @@ def test_it_is_an_origin_of_its_own() -> None:
 
 def test_its_port_is_open_on_the_machine_and_in_the_policy() -> None:
     site = files.site(FilesConfig(https_port=7443), 443, "key")
-    deployment = gateway.deployment_spec(GatewayConfig(), image="i", node="n", settings="s", sites=[site])
+    deployment = gateway.daemon_set_spec(GatewayConfig(), image="i", settings="s", sites=[site])
     (caddy,) = deployment["template"]["spec"]["containers"]
     (port,) = (one for one in caddy["ports"] if one["name"] == "files")
     assert port["hostPort"] == 7443

@@ -75,7 +75,7 @@ def test_the_certificate_is_for_the_machine_and_for_tunnels(local: program.Engin
 
 
 def spec(**keys: Any) -> dict[str, Any]:
-    return gateway.deployment_spec(GatewayConfig(**keys), image="r/gateway:1", node="cp-1", settings="digest")
+    return gateway.daemon_set_spec(GatewayConfig(**keys), image="r/gateway:1", settings="digest")
 
 
 def test_the_only_liberty_of_its_pod_is_the_machines_ports() -> None:
@@ -89,22 +89,18 @@ def test_its_ports_on_the_machine_are_those_of_the_stack() -> None:
     assert {port["name"]: port["hostPort"] for port in caddy["ports"]} == {"https": 10443, "http": 10080}
 
 
-def test_two_of_them_never_want_the_same_port() -> None:
-    assert (spec()["replicas"], spec()["strategy"]) == (1, {"type": "Recreate"})
-
-
-def test_it_is_on_the_machine_whose_address_is_the_services() -> None:
+def test_it_is_on_every_machine_to_which_the_services_address_may_lead() -> None:
     three = {"source": "local", "groups": {"control_plane": {"count": 3}}}
     engine = program.run("site", {"cygnet:machines": three})
-    pod = engine.one("Deployment", "gateway").inputs["spec"]["template"]["spec"]
-    assert pod["nodeSelector"] == {"kubernetes.io/hostname": "control-plane-1"}
+    pod = engine.one("DaemonSet", "gateway").inputs["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"node-role.kubernetes.io/control-plane": ""}
     assert "node-role.kubernetes.io/control-plane" in [one["key"] for one in pod["tolerations"]]
-    assert engine.stack_outputs()[0]["url"] == "https://10.240.3.11"
+    assert engine.stack_outputs()[0]["url"] == "https://10.240.3.10"
 
 
 def test_a_new_certificate_or_configuration_starts_a_new_pod(local: program.Engine) -> None:
     def annotations(engine: program.Engine) -> Any:
-        return engine.one("Deployment", "gateway").inputs["spec"]["template"]["metadata"]["annotations"]
+        return engine.one("DaemonSet", "gateway").inputs["spec"]["template"]["metadata"]["annotations"]
 
     assert annotations(program.run("local", {"cygnet:gateway": {"https_port": 444}})) != annotations(local)
 

@@ -13,6 +13,7 @@ from kubespawner import KubeSpawner
 
 from components import hub, policies, secrets
 from components.hub import HubConfig
+from components.kubernetes import images_spec
 from tests.unit import program
 from tests.unit.manifests import careless, lets_out, violations
 
@@ -146,7 +147,7 @@ def test_the_addresses_that_the_hub_is_told_are_services_of_ours(local: program.
     [
         hub.hub_spec("r/hub:1", "digest")["template"],
         hub.proxy_spec("r/proxy:1")["template"],
-        hub.session_image_spec("r/session:1", "r/pause:1")["template"],
+        images_spec("session-image", ["r/session:1"], "r/pause:1")["template"],
     ],
     ids=["hub", "proxy", "session-image"],
 )

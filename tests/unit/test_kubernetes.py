@@ -103,10 +103,21 @@ def test_a_pod_on_the_control_plane_bears_its_taint() -> None:
     spec = pod_template({}, container("x", "r/x:1", **SIZE), on_control_plane=True)["spec"]
     (label,) = spec["nodeSelector"]
     assert label == "node-role.kubernetes.io/control-plane"
-    assert [taint["key"] for taint in spec["tolerations"]] == ["cygnet.io/unwell", label]
+    assert _taints(spec, "NoSchedule") == ["cygnet.io/unwell", label]
     assert "nodeSelector" not in GOOD
 
 
 def test_a_pod_of_the_service_runs_where_sessions_may_not() -> None:
     spec = pod_template({}, container("x", "r/x:1", **SIZE))["spec"]
-    assert spec["tolerations"] == [{"key": "cygnet.io/unwell", "operator": "Exists", "effect": "NoSchedule"}]
+    assert _taints(spec, "NoSchedule") == ["cygnet.io/unwell"]
+
+
+def test_a_pod_leaves_a_dead_machine_soon_unless_it_belongs_there() -> None:
+    anywhere = pod_template({}, container("x", "r/x:1", **SIZE))["spec"]
+    assert {one["tolerationSeconds"] for one in anywhere["tolerations"] if one["effect"] == "NoExecute"} == {10}
+    bound = pod_template({}, container("x", "r/x:1", **SIZE), node="worker-1")["spec"]
+    assert _taints(bound, "NoExecute") == []
+
+
+def _taints(spec: dict[str, Any], effect: str) -> list[str]:
+    return [one["key"] for one in spec["tolerations"] if one["effect"] == effect]

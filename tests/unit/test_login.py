@@ -21,9 +21,9 @@ SSHD = (program.PROJECT / "images/login/sshd_config").read_text()
 
 
 def spec(**keys: Any) -> dict[str, Any]:
-    return login.deployment_spec(
+    return login.daemon_set_spec(
         LoginConfig(enabled=True, **keys),
-        image="r/login:1", node="cp-1", releases=RELEASES, folders=["/cvmfs", "/eos"], users="digest",
+        image="r/login:1", releases=RELEASES, folders=["/cvmfs", "/eos"], users="digest",
     )  # fmt: skip
 
 

@@ -336,7 +336,7 @@ def supervise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     monkeypatch.setattr("os.path.ismount", lambda _folder: True)
 
     def run(script: str, running: int | None = None) -> None:
-        boot = {"cgroups": [], "overlay": "", "command": ["sh", "-c", script], "running": running}
+        boot = {"cgroups": [], "overlay": "", "command": ["sh", "-c", script], "network": "-", "running": running}
         (tmp_path / "boot.json").write_text(json.dumps(boot))
         supervisor.supervise(tmp_path)
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components import lifetime
 from components.config import PROJECT
 from components.errors import CygnetError
 from components.sources import base_image
@@ -161,7 +162,7 @@ def test_a_failed_up_says_so_after_pulumi_has_said_why(
 
 
 def test_the_welcome_tells_where_who_and_what_next() -> None:
-    assert up.welcome("local", OUTPUTS).splitlines() == [
+    assert up.welcome("local", OUTPUTS, None).splitlines() == [
         "",
         "Your service is at https://10.240.3.11",
         "Sign in as one of: ada, operator",
@@ -172,10 +173,15 @@ def test_the_welcome_tells_where_who_and_what_next() -> None:
 
 def test_the_welcome_of_a_course_names_some_accounts_and_no_password() -> None:
     many = {f"seat-{number:03}": f"secret-{number}" for number in range(1, 60)}
-    text = up.welcome("course", {**OUTPUTS, "accounts": many})
+    text = up.welcome("course", {**OUTPUTS, "accounts": many}, None)
     assert "seat-005" in text
     assert "seat-006" not in text
     assert "secret" not in text
+
+
+def test_the_welcome_tells_when_the_stack_has_to_be_gone() -> None:
+    tomorrow = lifetime.today() + timedelta(days=1)
+    assert up.welcome("burst", OUTPUTS, tomorrow).endswith(f"Has to be gone by: {tomorrow}, in 1 day")
 
 
 # Locks of killed runs
@@ -437,6 +443,51 @@ def test_down_of_a_stack_whose_state_is_lost_removes_its_remains(pulumi: Pulumi,
     assert command_line.main(["down", "gone"]) == 0
     assert pulumi.changes == []
     assert cleaned == ["gone"]
+
+
+def _may_stay_until(tmp_path: Path, days: int | None) -> None:
+    day = {} if days is None else {"gone_by": lifetime.today() + timedelta(days=days)}
+    config = {"cygnet:machines": {"source": "local", **day}}
+    (tmp_path / "stacks/Pulumi.local.yaml").write_text(yaml.safe_dump({"config": config}))
+
+
+@pytest.mark.parametrize("days", [0, -3])
+def test_down_removes_what_is_due(
+    pulumi: Pulumi, cleaned: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, days: int
+) -> None:
+    monkeypatch.setenv("PULUMI_KNOWS", "local")
+    _may_stay_until(tmp_path, days)
+    assert command_line.main(["down", "local", "--if-due"]) == 0
+    assert pulumi.changes[0] == "destroy --yes --skip-preview --color auto"
+    assert cleaned == ["local"]
+
+
+@pytest.mark.usefixtures("cleaned")
+@pytest.mark.parametrize(
+    ("days", "said"), [(1, "has to be gone by"), (None, "may stay"), (-3, "is gone.")], ids=["soon", "never", "gone"]
+)
+def test_down_leaves_what_is_not(  # noqa: PLR0917 - fixtures and parameters
+    pulumi: Pulumi,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    days: int | None,
+    said: str,
+) -> None:
+    monkeypatch.setenv("PULUMI_KNOWS", "" if said == "is gone." else "local")
+    _may_stay_until(tmp_path, days)
+    assert command_line.main(["down", "local", "--if-due"]) == 0
+    assert pulumi.changes == []
+    assert said in capsys.readouterr().out
+
+
+def test_a_day_that_is_none_removes_nothing(
+    pulumi: Pulumi, cleaned: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stacks/Pulumi.local.yaml").write_text("config: {'cygnet:machines': {gone_by: soon}}")
+    assert command_line.main(["down", "local", "--if-due"]) == 1
+    assert "Write one as 2027-01-31" in capsys.readouterr().err
+    assert (pulumi.changes, cleaned) == ([], [])
 
 
 def test_a_stack_that_cannot_be_destroyed_stays_known(

@@ -12,7 +12,7 @@ ROOT = program.PROJECT
 
 HELPERS = {
     "__init__", "base", "cluster_preflight", "config", "copyparty", "display", "errors", "files_routes", "kubernetes",
-    "member", "parts", "playbook", "playbook_run", "policies", "preflight", "secrets", "service",
+    "lifetime", "member", "parts", "playbook", "playbook_run", "policies", "preflight", "secrets", "service",
 }  # fmt: skip
 """Modules in components/ that are no parts: CONTRIBUTING.md says what each is."""
 

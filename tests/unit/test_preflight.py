@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from components import cluster_preflight, config, preflight
+from components import cluster_preflight, config, lifetime, preflight
 from components.sources.cloud_facts import Facts, Flavor, Server
 from components.sources.openstack_demand import Wanted, added, devices_added
+from components.sources.source import WantedAddress
 from tests.preflight import assert_happened, promised
 from tests.unit.program import PROJECT
 
@@ -37,6 +38,7 @@ FACTS = Facts(
     there=dict.fromkeys(("key-pairs", "server-groups", "networks", "routers", "ports", "floating-ips"), frozenset()),
     quotas={},
     group_members=10,
+    taken={},
     free={},
 )
 OPENSTACK = {"network": "campus", "image": "debian-12", "admin_networks": ["192.0.2.0/24"]}
@@ -78,6 +80,15 @@ def test_a_network_of_its_own_has_a_router_with_one_floating_ip() -> None:
     own = {**OPENSTACK, "network": None, "own_network": {"external": "ext", "subnet": "10.20.0.0/24"}}
     more = added(wanted(own), FACTS)
     assert [more[option] for option in ("networks", "subnets", "routers", "floating-ips", "ports")] == [1, 1, 1, 1, 4]
+
+
+@pytest.mark.parametrize(("own", "ports", "floating"), [(False, 4 + 2, 0), (True, 5 + 1 + 1, 2)])
+def test_an_address_that_control_planes_share_has_a_port_and_behind_a_router_a_floating_ip(
+    own: bool, ports: int, floating: int
+) -> None:
+    network = {"network": None, "own_network": {"external": "ext", "subnet": "10.20.0.0/24"}} if own else {}
+    more = added(wanted({**OPENSTACK, **network}, control_plane={"count": 3, "flavor": "small"}), FACTS)
+    assert (more["ports"], more["floating-ips"]) == (ports, floating)
 
 
 def test_volumes_are_counted_where_servers_boot_from_them_and_where_data_is() -> None:
@@ -149,6 +160,78 @@ def test_behind_proxies_their_names_are_enough_and_addresses_are_taken() -> None
         "cygnet:cvmfs.proxies[1]": "localhost",
     }
     assert preflight.names(asked) == []
+
+
+# The day on which a stack has to be gone
+
+DAY = dt.date(2027, 1, 31)
+
+
+@pytest.mark.parametrize("days", [0, 1, 400])
+def test_from_that_day_on_nothing_is_made(days: int) -> None:
+    assert_happened("stack that is due", lifetime.findings("x", DAY, DAY + dt.timedelta(days), pytest.fail))
+
+
+def test_it_is_told_a_week_before_and_not_earlier() -> None:
+    notes: list[str] = []
+    assert lifetime.findings("x", DAY, DAY - dt.timedelta(7), notes.append) == []
+    assert_happened("stack that is due soon", notes)
+    assert lifetime.findings("x", DAY, DAY - dt.timedelta(8), pytest.fail) == []
+    assert lifetime.findings("x", None, DAY, pytest.fail) == []
+
+
+@pytest.mark.parametrize("said", ["2027-01-31", "2027-01-31 00:00:00 +0000 UTC", DAY])
+def test_a_day_is_read_however_yaml_hands_it_over(said: object) -> None:
+    assert config.parse({"machines": {"gone_by": said}}, "x").machines.gone_by == DAY
+
+
+# An address that control planes share
+
+
+def test_an_address_that_answers_already_is_a_finding() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "API_PORT", taken.getsockname()[1])
+        assert_happened("shared address that answers", list(preflight.in_use(ipaddress.IPv4Address("127.0.0.1"))))
+    assert list(preflight.in_use(None)) == []
+
+
+def had(count: int, address: str, *, moves: bool) -> dict[str, object]:
+    hosts = [{"name": f"control-plane-{number}", "group": "control_plane"} for number in range(1, count + 1)]
+    return {"inventory": hosts, "parts": {"cluster": {"address": address, "moves": moves}}}
+
+
+ADDRESS = ipaddress.IPv4Address("192.0.2.9")
+
+
+@pytest.mark.parametrize(
+    ("before", "count", "virtual", "what"),
+    [
+        (had(3, "192.0.2.9", moves=True), 1, None, "fewer control planes"),
+        (had(1, "192.0.2.1", moves=False), 3, "own", "more control planes than one address can have"),
+        (had(1, "192.0.2.9", moves=True), 1, None, "no shared address any more"),
+        (had(1, "192.0.2.1", moves=False), 1, "own", "another shared address"),
+        (had(3, "192.0.2.8", moves=True), 3, ADDRESS, "another shared address"),
+    ],
+)
+def test_what_control_planes_cannot_become_is_told(
+    before: dict[str, object], count: int, virtual: WantedAddress, what: str
+) -> None:
+    assert_happened(what, list(cluster_preflight.control_planes(before, count, virtual)))
+
+
+@pytest.mark.parametrize(
+    ("before", "count", "virtual"),
+    [
+        ({}, 3, "own"),
+        (had(1, "192.0.2.1", moves=False), 1, None),
+        (had(3, "192.0.2.9", moves=True), 3, "own"),
+        (had(3, "192.0.2.9", moves=True), 3, ADDRESS),
+        (had(1, "192.0.2.9", moves=True), 3, "own"),
+        (had(3, "192.0.2.9", moves=True), 5, "own"),
+    ],
+)
+def test_what_they_can_become_is_not(before: dict[str, object], count: int, virtual: WantedAddress) -> None:
+    assert list(cluster_preflight.control_planes(before, count, virtual)) == []
 
 
 # A cluster that runs

@@ -14,7 +14,7 @@ from operations.stack import Stack
 MACHINES = "urn:pulumi:lab::cygnet::cygnet:index:Service$cygnet:index:Machines"
 SERVERS = {
     name: f"{MACHINES}$openstack:compute/instance:Instance::{name}"
-    for name in ("control-plane-1", "worker-1", "worker-2", "gpu-t4-1")
+    for name in ("control-plane-1", "control-plane-2", "worker-1", "worker-2", "gpu-t4-1")
 }
 EXPORTED = {
     "deployment": {
@@ -62,7 +62,7 @@ def pulumi(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> P
 @pytest.mark.parametrize("pulumi", [["worker-2", "gpu-t4-1"]], indirect=True)
 def test_workers_that_differ_go_one_after_the_other(pulumi: Pulumi) -> None:
     assert command_line.main(["renew", "lab"]) == 0
-    assert pulumi.calls[1] == ("worker-1 worker-2 gpu-t4-1", "preview", "--json")
+    assert pulumi.calls[1] == ("control-plane-2 worker-1 worker-2 gpu-t4-1", "preview", "--json")
     assert pulumi.ups == [(name, SERVERS[name]) for name in ("worker-2", "gpu-t4-1")]
 
 
@@ -72,13 +72,35 @@ def test_nothing_is_touched_when_all_are_what_the_stack_says(
 ) -> None:
     assert command_line.main(["renew", "lab"]) == 0
     assert pulumi.ups == []
-    assert "Every worker is what the stack says." in capsys.readouterr().out
+    assert "Every server but control-plane-1 is what the stack says." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("pulumi", [[]], indirect=True)
 def test_one_that_is_named_goes_whether_it_differs_or_not(pulumi: Pulumi) -> None:
     assert command_line.main(["renew", "lab", "worker-1"]) == 0
     assert pulumi.ups == [("worker-1", SERVERS["worker-1"])]
+
+
+@pytest.mark.parametrize("pulumi", [["control-plane-2"]], indirect=True)
+@pytest.mark.parametrize("well", [True, False])
+def test_a_control_plane_goes_while_every_member_of_etcd_works(
+    pulumi: Pulumi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], well: bool
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def kubectl(kubeconfig: str, *arguments: str) -> str:
+        assert kubeconfig == "k"
+        asked.append(arguments)
+        if not well:
+            raise CygnetError("timed out waiting for the condition on pods/etcd-control-plane-3")
+        return ""
+
+    monkeypatch.setattr(renew, "kubectl", kubectl)
+    monkeypatch.setattr(Stack, "outputs", lambda _: {"kubeconfig": "k"})
+    assert command_line.main(["renew", "lab"]) == (0 if well else 1)
+    assert asked[0][:2] == ("wait", "pod")
+    assert [name for name, _ in pulumi.ups] == (["control-plane-2"] if well else [])
+    assert ("etcd-control-plane-3" in capsys.readouterr().err) != well
 
 
 @pytest.mark.parametrize(

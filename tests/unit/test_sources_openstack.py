@@ -52,7 +52,8 @@ def test_each_machine_is_a_server_of_its_groups_flavor_on_the_network(engine: pr
     }
     for one in engine.of("Instance"):
         assert one.inputs["imageId"] == "debian-12-id"
-        assert one.inputs["networks"] == [{"name": "campus"}]
+        shares = one.name.startswith("control-plane")
+        assert one.inputs["networks"] == [{"port": f"{one.name}-id"} if shares else {"name": "campus"}]
         assert one.inputs["metadata"] == {"cygnet_stack": "lab"}
         assert one.inputs["keyPair"] == "cygnet-lab"
 
@@ -89,10 +90,11 @@ def test_users_reach_the_gateway_and_administrators_what_they_run(engine: progra
         *(("gateway-id", 5000, admin) for admin in admins),
         *(("gateway-id", port, users) for port in (8443, 8080, 9443)),
     }
-    members = {one.name: one.inputs["securityGroups"] for one in engine.of("Instance")}
-    assert members["control-plane-1"] == ["cygnet-lab", "cygnet-lab-control-plane", "cygnet-lab-gateway"]
-    assert members["control-plane-2"] == ["cygnet-lab", "cygnet-lab-control-plane"]
-    assert members["worker-1"] == ["cygnet-lab"]
+    ports = {one.name: one.inputs["securityGroupIds"] for one in engine.of("Port") if one.name != "entry"}
+    assert set(ports) == {"control-plane-1", "control-plane-2", "control-plane-3"}
+    # The address that users type may lead to each of them.
+    assert {tuple(groups) for groups in ports.values()} == {("machines-id", "control-plane-id", "gateway-id")}
+    assert engine.one("Instance", "worker-1").inputs["securityGroups"] == ["cygnet-lab"]
     assert all(one.inputs["tags"] == ["cygnet-lab"] for one in engine.of("SecGroup"))
     assert {one["direction"] for one in asked} == {"ingress"}
     assert all(one.get("portRangeMin") == one.get("portRangeMax") for one in asked)
@@ -151,9 +153,32 @@ def test_private_host_keys_are_secret(engine: program.Engine) -> None:
         assert "PRIVATE KEY" not in json.dumps(plain)
 
 
-def test_the_cluster_goes_with_the_first_control_plane(engine: program.Engine) -> None:
+def test_control_planes_share_an_address_that_no_server_is_plugged_in_at(engine: program.Engine) -> None:
+    entry = engine.one("Port", "entry")
+    assert (entry.inputs["name"], entry.inputs["networkId"], entry.inputs["noSecurityGroups"]) == (
+        "cygnet-lab-entry", "campus-id", True,
+    )  # fmt: skip
+    address = engine.stack_outputs()[0]["parts"]["cluster"]["address"]
+    assert engine.stack_outputs()[0]["url"] == f"https://{address}:8443"
+    for one in engine.of("Port"):
+        pairs = [] if one.name == "entry" else [{"ipAddress": address}]
+        assert one.inputs.get("allowedAddressPairs", []) == pairs, one.name
+    assert entry.urn in {one.deleted_with for one in engine.of("Member")}, "the cluster outlives its first server"
+
+
+def test_the_shared_address_may_be_chosen() -> None:
+    chosen = {"cygnet:machines": MACHINES, "cygnet:cluster": {"api_address": "192.0.2.9"}}
+    entry = program.run("lab", chosen, engine=program.Engine()).one("Port", "entry")
+    assert entry.inputs["fixedIps"] == [{"subnetId": "campus-id-id", "ipAddress": "192.0.2.9"}]
+
+
+def test_one_control_plane_shares_nothing_and_the_cluster_goes_with_it() -> None:
+    one = {"control_plane": {"flavor": "medium"}, "worker": {"count": 1, "flavor": "large"}}
+    engine = program.run("lab", {"cygnet:machines": {**MACHINES, "groups": one}})
+    assert engine.of("Port") == []
     first = engine.one("Instance", "control-plane-1")
     assert first.urn in {one.deleted_with for one in engine.asked}
+    assert first.inputs["securityGroups"] == ["cygnet-lab", "cygnet-lab-control-plane", "cygnet-lab-gateway"]
 
 
 def test_a_preview_knows_all_of_it_without_a_cloud() -> None:
@@ -163,6 +188,8 @@ def test_a_preview_knows_all_of_it_without_a_cloud() -> None:
 
 
 # A network of the stack's own
+
+FLOATING = {"control-plane-1": "203.0.113.5", "entry": "203.0.113.6"}
 
 
 @pytest.fixture(scope="module")
@@ -187,28 +214,31 @@ def test_an_own_network_has_a_router_and_a_port_for_each_server(behind_router: p
     assert {tuple(one.inputs["tags"]) for one in tagged} == {("cygnet-lab",)}
 
 
-def test_one_floating_ip_is_the_way_to_all_of_it(behind_router: program.Engine) -> None:
-    (floating,) = behind_router.of("FloatingIp")
+def test_one_floating_ip_is_the_way_to_all_of_it_and_another_one_is_the_services(behind_router: program.Engine) -> None:
+    floating = behind_router.one("FloatingIp", "control-plane-1")
     assert floating.inputs["portId"] == "control-plane-1-id"
+    assert behind_router.one("FloatingIp", "entry").inputs["portId"] == "entry-id"
+    assert len(behind_router.of("FloatingIp")) == 2
     assert behind_router.one("RouterInterface", "own").urn in floating.depends_on
     inventory = behind_router.stack_outputs()[0]["inventory"]
     first, *others = inventory
-    assert first["public_address"] == "203.0.113.5"
+    assert first["public_address"] == FLOATING["control-plane-1"]
     assert all("public_address" not in host for host in others)
-    way = {"address": "203.0.113.5", "user": "debian", "port": 22, "host_key": first["host_key"]}
+    way = {"address": FLOATING["control-plane-1"], "user": "debian", "port": 22, "host_key": first["host_key"]}
     assert [host["via"] for host in inventory] == [way] * 5
     assert all(host["address"].startswith("198.51.100.") for host in inventory)
 
 
 def test_the_outside_is_told_the_floating_ip_and_machines_their_own_addresses(behind_router: program.Engine) -> None:
     outputs, _secret = behind_router.stack_outputs()
-    assert outputs["url"] == "https://203.0.113.5"
-    inner = outputs["inventory"][0]["address"]
+    assert outputs["url"] == f"https://{FLOATING['entry']}"
+    inner, shared = outputs["inventory"][0]["address"], outputs["parts"]["cluster"]["address"]
+    assert inner != shared
     assert outputs["parts"]["registry"]["address"] == f"{inner}:5000"
-    assert {one.inputs["pushed_to"] for one in behind_router.of("Image")} == {"203.0.113.5:5000"}
+    assert {one.inputs["pushed_to"] for one in behind_router.of("Image")} == {f"{FLOATING['control-plane-1']}:5000"}
     plays = {one.inputs["playbook"]: one.inputs["variables"] for one in behind_router.of("Playbook")}
-    assert plays["cluster.yml"]["cluster_public_address"] == "203.0.113.5"
-    assert plays["health.yml"]["health_api"] == f"{inner}:6443"
+    assert plays["cluster.yml"]["cluster_public_address"] == FLOATING["entry"]
+    assert plays["health.yml"]["health_api"] == f"{shared}:6443"
 
 
 def test_the_key_that_opens_the_way_is_secret(behind_router: program.Engine) -> None:

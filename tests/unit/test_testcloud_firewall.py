@@ -8,7 +8,9 @@ from tests.testcloud.services.firewall import ruleset
 def port(number: int, *groups: str, **more: Any) -> dict[str, Any]:
     address = {"ip_address": f"192.0.2.{number}"}
     own = {"id": f"port-{number}", "device_owner": "compute:nova", "is_port_security_enabled": True}
-    return {**own, "security_group_ids": list(groups), "fixed_ips": [address], **more}
+    return {
+        **own, "security_group_ids": list(groups), "fixed_ips": [address], "allowed_address_pairs": [], **more,
+    }  # fmt: skip
 
 
 def rule(group: str, **more: Any) -> dict[str, Any]:
@@ -40,8 +42,19 @@ def test_a_rule_that_names_a_group_opens_for_its_members() -> None:
 
 def test_a_server_cannot_send_from_an_address_that_is_not_its_own() -> None:
     text = ruleset([port(1, "a")], [rule("a", direction="egress")])
-    assert chain("e-port-1", text)[0] == "! -s 192.0.2.1 -j DROP"
-    assert "-j RETURN" in chain("e-port-1", text)
+    *passes, last = chain("e-port-1", text)
+    assert last == "-j DROP"
+    assert "-s 192.0.2.1 -j RETURN" in passes
+    assert all(one.startswith("-s 192.0.2.1 ") for one in passes)
+
+
+def test_it_can_from_one_that_it_shares_and_counts_with_that_as_a_member() -> None:
+    shares = {"allowed_address_pairs": [{"ip_address": "192.0.2.99"}]}
+    both = [rule("a", direction="egress"), rule("a", remote_group_id="a")]
+    text = ruleset([port(1, "a", **shares), port(2, "a")], both)
+    assert "-s 192.0.2.99 -j RETURN" in chain("e-port-1", text)
+    assert "-s 192.0.2.99 -j RETURN" not in chain("e-port-2", text)
+    assert "-s 192.0.2.99 -j RETURN" in chain("i-port-2", text)
 
 
 def test_ports_of_routers_and_unprotected_ones_have_no_chain() -> None:

@@ -10,7 +10,14 @@ from components.sources.source import Opening
 
 config = MachinesConfig.model_validate(json.loads(pulumi.Config("cygnet").require("machines")))
 authority = Authority("authority", common_name="cygnet testcloud")
-machines = Machines("machines", config, authority=authority, openings=[Opening((443, 80), ())])
+machines = Machines(
+    "machines",
+    config,
+    authority=authority,
+    openings=[Opening((443, 80), ())],
+    virtual="own" if config.control_planes > 1 else None,
+)
 pulumi.export("inventory", machines.hosts)
 pulumi.export("private_key", machines.private_key)
 pulumi.export("network", machines.network)
+pulumi.export("address", machines.entry.inner)

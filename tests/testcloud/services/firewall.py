@@ -46,12 +46,12 @@ def ruleset(ports: Iterable[Mapping[str, Any]], rules: Iterable[Mapping[str, Any
 def _body(
     port: Mapping[str, Any], direction: str, rules: Iterable[Mapping[str, Any]], members: Mapping[str, list[str]]
 ) -> Iterator[str]:
-    if direction == "egress":
-        yield from (f"! -s {address} -j DROP" for address in _addresses(port))
-    yield "-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"
-    for rule in rules:
-        if rule["direction"] == direction and rule["ether_type"] == "IPv4":
-            yield from (f"{match}-j RETURN" for match in _matches(rule, members))
+    # A server sends from its own addresses only.
+    for sender in [f"-s {address} " for address in _addresses(port)] if direction == "egress" else [""]:
+        yield f"{sender}-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"
+        for rule in rules:
+            if rule["direction"] == direction and rule["ether_type"] == "IPv4":
+                yield from (f"{sender}{match}-j RETURN" for match in _matches(rule, members))
     yield "-j DROP"
 
 
@@ -72,4 +72,6 @@ def _matches(rule: Mapping[str, Any], members: Mapping[str, list[str]]) -> Itera
 
 
 def _addresses(port: Mapping[str, Any]) -> list[str]:
-    return [fixed["ip_address"] for fixed in port["fixed_ips"] if ":" not in fixed["ip_address"]]
+    """From where a port may send: its own addresses, and those that it shares with others."""
+    given = [*port["fixed_ips"], *(port["allowed_address_pairs"] or [])]
+    return [one["ip_address"] for one in given if ":" not in one["ip_address"]]

@@ -56,6 +56,7 @@ class Machine:
             "cgroups": [str(top / _INSIDE) for top in self._prepare_control_groups(memory_mb)],
             "overlay": f"lowerdir={image},upperdir={self.folder / 'upper'},workdir={self.folder / 'work'}",
             "command": self._command(shared),
+            "network": self.name,
             "running": None,
         }
         (self.folder / "boot.json").write_text(json.dumps(boot))
