@@ -86,7 +86,9 @@ def _copy(stack: Stack, live: LiveStack, folder: Path) -> None:
     pushed = [_plain(resource["outputs"]) for resource in resources if resource["type"].endswith(":Image")]
     (folder / "images").write_text("".join(f"{images.ensure(one['image'])} {one['reference']}\n" for one in pushed))
     registry = pushed[0]["reference"].split("/")[0]
-    files.write(folder / "auth.json", json.dumps(login_file(registry, pushed[0]["password"])), 0o600)
+    files.write(
+        folder / "auth.json", json.dumps(login_file(registry, pushed[0]["username"], pushed[0]["password"])), 0o600
+    )
     objects = [_plain(resource["inputs"]) for resource in resources if resource["type"].startswith("kubernetes:")]
     for name, is_namespace in {"namespaces": True, "objects": False}.items():
         items = [one for one in objects if (one["kind"] == "Namespace") == is_namespace]

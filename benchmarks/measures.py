@@ -20,6 +20,7 @@ from tests.live.visitor import Visitor, session
 Numbers = Mapping[str, float]
 
 SEATS = 10
+SIGN_INS = 50
 
 
 def sign_in(stack: LiveStack, repetitions: int) -> Numbers:
@@ -54,6 +55,23 @@ def ten_starts(stack: LiveStack, repetitions: int) -> Numbers:
             list(pool.map(Visitor.start, seats))
             took.append(time.monotonic() - began)
             list(pool.map(Visitor.stop, seats))
+    return _summary(took)
+
+
+def fifty_sign_ins(stack: LiveStack, repetitions: int) -> Numbers:
+    """Fifty people who sign in within one minute, one after the other or at once: how long each waited for the page."""
+    names = [name for name in stack.accounts if name.startswith("seat-")][:SIGN_INS]
+    if len(names) < SIGN_INS:
+        raise CygnetError(f"stack {stack.name} has {len(names)} seats; set 'seats: {SIGN_INS}' under cygnet:auth")
+
+    def come(number: int) -> float:
+        time.sleep(number * 60 / SIGN_INS)
+        began = time.monotonic()
+        Visitor(stack, names[number]).sign_in().raise_for_status()
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(SIGN_INS) as pool:
+        took = [seconds for _ in range(repetitions) for seconds in pool.map(come, range(SIGN_INS))]
     return _summary(took)
 
 
@@ -179,7 +197,8 @@ def second_up(stack: LiveStack, repetitions: int) -> Numbers:
 
 
 MEASURES: Mapping[str, Callable[[LiveStack, int], Numbers]] = {
-    measure.__name__: measure for measure in (sign_in, ten_starts, import_root, files, memory, second_up)
+    measure.__name__: measure
+    for measure in (sign_in, ten_starts, fifty_sign_ins, import_root, files, memory, second_up)
 }
 
 

@@ -15,7 +15,7 @@ from pulumi.runtime import config as pulumi_config
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from components.auth import AuthConfig
+from components.auth import WITH_ACCOUNTS, AuthConfig
 from components.base import PartConfig
 from components.cluster import ClusterConfig
 from components.cvmfs import CvmfsConfig
@@ -27,6 +27,7 @@ from components.health import HealthConfig
 from components.hub import HubConfig
 from components.login import LoginConfig
 from components.machines import MachinesConfig
+from components.registry import RegistryConfig
 from components.software import SoftwareConfig
 from components.sources import nspawn
 from components.sources.source import WantedAddress
@@ -52,6 +53,7 @@ class ServiceConfig(PartConfig):
     """A whole stack file: one field per part."""
 
     machines: MachinesConfig = Field(default_factory=MachinesConfig)
+    registry: RegistryConfig = Field(default_factory=RegistryConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     storage: StorageConfig = Field(default_factory=StorageConfig)
     software: SoftwareConfig = Field(default_factory=SoftwareConfig)
@@ -63,6 +65,15 @@ class ServiceConfig(PartConfig):
     login: LoginConfig = Field(default_factory=LoginConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)
+
+    @model_validator(mode="after")
+    def _fits_its_cluster(self) -> "ServiceConfig":
+        if self.cluster.source == "existing":
+            if wrong := [text for text, fits in _in_a_cluster_of_others(self).items() if not fits]:
+                raise ValueError(f"with cluster.source existing {'; '.join(wrong)}: docs/how-to/use-a-cluster.md")
+        elif "registry" in self.model_fields_set:
+            raise ValueError("registry is for cluster.source existing; remove it: the stack has one on its machines")
+        return self
 
     @model_validator(mode="after")
     def _machines_are_outside_of_the_cluster_networks(self) -> "ServiceConfig":
@@ -172,11 +183,52 @@ class ServiceConfig(PartConfig):
         return self
 
     @model_validator(mode="after")
+    def _rights_are_to_what_is_there(self) -> "ServiceConfig":
+        releases = {*self.software.releases, *self.software.views}
+        named = self.auth.rights.features
+        if unknown := sorted(named.keys() - releases - self.hub.sizes.keys()):
+            raise ValueError(
+                f"auth.rights.features has {', '.join(unknown)}, which is no release or view of cygnet:software and no "
+                "size of hub.sizes; correct it, or add it there"
+            )
+        if releases and releases <= named.keys():
+            raise ValueError("auth.rights.features leaves no software release for everyone; take one out of it")
+        return self
+
+    @model_validator(mode="after")
+    def _sign_in_fits_the_rest(self) -> "ServiceConfig":
+        if self.auth.kind != "accounts" and self.login.enabled:
+            raise ValueError(
+                f"login.enabled is for auth.kind: accounts, and that is {self.auth.kind}: it knows no password that "
+                "somebody chose elsewhere; remove login"
+            )
+        if self.auth.kind not in WITH_ACCOUNTS and not self.auth.accounts and self.eos.client == "xrdmount":
+            raise ValueError(
+                f"eos.client xrdmount knows users whom the stack knows, and with auth.kind {self.auth.kind} it knows "
+                "nobody; set eos.client: none, and homes are volumes, or eosxd; with kind kerberos, or name them in "
+                "auth.accounts"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _data_is_for_groups_that_are_there(self) -> "ServiceConfig":
         if unknown := unknown_groups(self.eos, self.auth.groups):
             found = "; ".join(f"{data}: {', '.join(groups)}" for data, groups in unknown.items())
             raise ValueError(f"eos.data names groups that auth.groups does not have ({found}); add them there")
         return self
+
+
+def _in_a_cluster_of_others(config: ServiceConfig) -> dict[str, bool]:
+    """What a stack without machines has to say, and whether it does."""
+    return {
+        "machines have no place, they are others'": "machines" not in config.model_fields_set,
+        "registry.address says where images are brought": config.registry.address is not None,
+        "storage.storage_class names that of volumes": config.storage.storage_class is not None,
+        "eos.client is none": config.eos.client == "none",
+        "software.releases is [], there is no machine to serve them": not config.software.releases,
+        "login has to be left out": not config.login.enabled,
+        "cvmfs.client is swfs": config.cvmfs.client == "swfs",
+    }
 
 
 def load(stack: str) -> ServiceConfig:
@@ -243,7 +295,8 @@ def _sealed(node: Any) -> Any:
         return node
     if node.get("format") == "password":
         secure = {"secure": {"type": "string"}}
-        return {"type": "object", "properties": secure, "required": ["secure"], "additionalProperties": False}
+        sealed = {"type": "object", "properties": secure, "required": ["secure"], "additionalProperties": False}
+        return sealed | ({"description": node["description"]} if "description" in node else {})
     return {key: _sealed(value) for key, value in node.items()}
 
 

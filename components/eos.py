@@ -138,13 +138,13 @@ class Eos(pulumi.ComponentResource):
         name: str,
         config: EosConfig,
         *,
-        machines: Machines,
+        machines: Machines | None,
         auth: Auth,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Eos", name, None, opts)
         self.home_gib = config.home_gib
-        if config.client == "none":
+        if config.client == "none" or machines is None:
             self.folder = None
             self.told = pulumi.Output.from_input({"client": config.client})
         else:

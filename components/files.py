@@ -9,7 +9,7 @@ from pydantic import Field
 
 from components.auth import Auth
 from components.base import PartConfig
-from components.cluster import Cluster
+from components.cluster import OwnCluster
 from components.copyparty import KEY_VARIABLE, PORT, settings
 from components.eos import EVERYONE, DataConfig, Eos, EosConfig, serves
 from components.files_routes import at_page, at_service
@@ -59,7 +59,7 @@ class Files(pulumi.ComponentResource):
         name: str,
         config: FilesConfig,
         *,
-        cluster: Cluster,
+        cluster: OwnCluster,
         machines: Machines,
         registry: Registry,
         storage: Storage,
@@ -87,7 +87,7 @@ class Files(pulumi.ComponentResource):
             who_may(data, auth.groups, sorted(auth.user_ids)),
             folder=_FOLDER,
             state=_STATE,
-            trusted=str(cluster.config.pod_network),
+            trusted=str(cluster.pod_network),
         )
         k8s.core.v1.ConfigMap(name, metadata=metadata, data={"copyparty.conf": written}, opts=inside)
         k8s.core.v1.Secret(name, metadata=metadata, string_data={KEY_VARIABLE: key}, opts=inside)
@@ -147,8 +147,14 @@ def site(config: FilesConfig, service_port: int, key: pulumi.Input[str]) -> Site
     return Site(
         name="files",
         https_port=config.https_port,
-        routes=at_page(service_port, sign_in=sign_in, files=f"{there}:{PORT}", preview=f"{there}:{_PREVIEW_PORT}"),
-        service_routes=at_service(config.https_port, sign_in),
+        routes=at_page(
+            service_port,
+            config.https_port,
+            sign_in=sign_in,
+            files=f"{there}:{PORT}",
+            preview=f"{there}:{_PREVIEW_PORT}",
+        ),
+        service_routes=at_service(service_port, config.https_port, sign_in),
         variables={KEY_VARIABLE: key},
         egress=[
             {"to": [in_hub("hub")], "ports": [tcp(SIGN_IN_PORT)]},

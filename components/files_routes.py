@@ -2,6 +2,9 @@
 
 The page has an origin of its own, so that nothing in it can act in a session or on the hub's pages. Signing in happens
 at the service's origin, which both share their host, and so their cookies, with.
+
+The two find each other by their ports. Who comes to the service at another port than the stack's, through a tunnel or
+another proxy, finds the page at that port with a 1 before it: 8443 and 18443.
 """
 
 from typing import Any
@@ -22,43 +25,56 @@ _OF_ANOTHER_PAGE = {
     "header": {"Origin": ["*"]},
     "not": [{"header": {"Origin": ["https://{http.request.hostport}"]}}],
 }
+_SERVICE = "{http.vars.service}"
 _NO_QUERY = {"vars": {"{http.request.uri.query}": [""]}}
 
 Route = dict[str, Any]
 
 
-def at_service(https_port: int, sign_in: str) -> list[Route]:
+def at_service(service_port: int, page_port: int, sign_in: str) -> list[Route]:
     """Below /files/ at the service's own address: signing in, and a way to the page.
 
     Args:
-        https_port: Of the page, for users.
+        service_port: HTTPS port of the service, for users.
+        page_port: Of the page.
         sign_in: Where the hub's service answers, "name:port".
     """
-    page = f"https://{{http.request.host}}:{https_port}{{http.request.uri}}"
+    below = {"path": [PREFIX, f"{PREFIX}/*"]}
+    page, elsewhere = (
+        f"https://{{http.request.host}}:{port}{{http.request.uri}}" for port in (page_port, "1{http.request.port}")
+    )
+    here = {"vars": {"{http.request.port}": ["", "443", str(service_port)]}}
     return [
         {"match": [{"path": list(SIGN_IN_PAGES)}], "handle": [_proxy(sign_in)], "terminal": True},
-        {"match": [{"path": [PREFIX, f"{PREFIX}/*"]}], "handle": [_redirect(page)], "terminal": True},
+        {"match": [{**below, **here}], "handle": [_redirect(page)], "terminal": True},
+        {"match": [below], "handle": [_redirect(elsewhere)], "terminal": True},
     ]
 
 
-def at_page(service_port: int, *, sign_in: str, files: str, preview: str) -> list[Route]:
+def at_page(service_port: int, page_port: int, *, sign_in: str, files: str, preview: str) -> list[Route]:
     """All of the page's own address.
 
     Args:
         service_port: HTTPS port of the service, where people sign in.
+        page_port: Of the page.
         sign_in: Where the hub's service answers, "name:port".
         files: Where copyparty answers.
         preview: Where notebooks are shown.
     """
     service = public_url("{http.request.host}", service_port)
-    sign_out = _redirect(f"{service}/hub/logout")
+    through = {"header_regexp": {"Host": {"name": "port", "pattern": r":1(\d+)$"}}}
+    here = {"vars": {"{http.request.port}": [str(page_port)]}}
+    elsewhere = "https://{http.request.host}:{http.regexp.port.1}"
+    sign_out = _redirect(f"{_SERVICE}/hub/logout")
     return [
+        {"handle": [{"handler": "vars", "service": service}]},
+        {"match": [{**through, "not": [here]}], "handle": [{"handler": "vars", "service": elsewhere}]},
         {"match": [{"path": ["/", PREFIX]}], "handle": [_redirect(f"{PREFIX}/")], "terminal": True},
         {"match": [{"not": [{"path": [f"{PREFIX}/*"]}]}], "handle": [_refusal(404)], "terminal": True},
         {"match": [{"path": [f"{PREFIX}{SIGN_OUT}"]}], "handle": [sign_out], "terminal": True},
         {"handle": [_headers_removed(), _closed_to_other_pages()]},
         {"match": [_OF_ANOTHER_PAGE], "handle": [_refusal(403)], "terminal": True},
-        {"match": [{"not": [{"path": list(_FOR_ALL)}]}], "handle": [_authenticated(service, sign_in)]},
+        {"match": [{"not": [{"path": list(_FOR_ALL)}]}], "handle": [_authenticated(sign_in)]},
         {
             "match": [{"path": [f"{PREFIX}/"], **_NO_QUERY}],
             "handle": [_redirect(f"{{http.request.header.{HOME_HEADER}}}")],
@@ -92,9 +108,9 @@ def _cookies_removed() -> Route:
     return {"handler": "headers", "request": {"delete": ["Authorization", HOME_HEADER], "replace": replaced}}
 
 
-def _authenticated(service: str, sign_in: str) -> Route:
+def _authenticated(sign_in: str) -> Route:
     """Asks the hub's service whose cookies these are; who is nobody is sent to it, and everyone else gets a name."""
-    page = f"{service}{SIGN_IN_PAGES[0]}?next={{http.request.orig_uri}}"
+    page = f"{_SERVICE}{SIGN_IN_PAGES[0]}?next={{http.request.orig_uri}}"
     named = {
         USER_HEADER: [f"{{http.reverse_proxy.header.{USER_HEADER}}}"],
         HOME_HEADER: [f"{{http.reverse_proxy.header.{HOME_HEADER}}}"],

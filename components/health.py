@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field
 
 from components.base import PartConfig
-from components.cluster import Cluster
+from components.cluster import OwnCluster
 from components.cvmfs import Cvmfs
 from components.eos import Eos
 from components.kubernetes import UNWELL_TAINT
@@ -46,7 +46,7 @@ class Health(pulumi.ComponentResource):
         config: HealthConfig,
         *,
         machines: Machines,
-        cluster: Cluster,
+        cluster: OwnCluster,
         cvmfs: Cvmfs,
         eos: Eos,
         opts: pulumi.ResourceOptions | None = None,
@@ -73,7 +73,7 @@ class Health(pulumi.ComponentResource):
         )
         self.register_outputs({"mounts": self.mounts})
 
-    def _permission(self, cluster: Cluster) -> pulumi.Resource:
+    def _permission(self, cluster: OwnCluster) -> pulumi.Resource:
         """Lets each machine change the one taint of its own node; gives what is made last."""
         inside = cluster.inside(self)
         metadata = {"name": _NAME}

@@ -1,8 +1,8 @@
 """The hub: JupyterHub, which signs people in and gives each of them a session of their own."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from ipaddress import IPv4Network
 from typing import Annotated, Any
 
 import pulumi
@@ -10,12 +10,14 @@ import pulumi_kubernetes as k8s
 import yaml
 from pydantic import Field, StringConstraints, model_validator
 
-from components.auth import Auth, user_id
+from components.auth import Auth, rights_settings
 from components.base import PartConfig
 from components.cluster import Cluster
 from components.cvmfs import Cvmfs
+from components.cvmfs_pods import CvmfsPods
 from components.eos import Eos
-from components.kubernetes import SCRATCH, container, digest, images_spec, pod_template
+from components.hub_pods import HUB_RULES, NODE_RULES, hub_spec, proxy_spec
+from components.kubernetes import digest, images_spec
 from components.policies import (
     HUB_NAMESPACE,
     HUB_PORT,
@@ -31,12 +33,11 @@ from components.policies import (
 )
 from components.registry import Registry
 from components.secrets import Token
+from components.sign_in.rights import Feature, RightsConfig
+from components.sizes import STANDARD, SizeConfig, check_guarantees, profiles, resources
 from components.software import Software
 from components.storage import Storage
 
-_SETTINGS = "/etc/cygnet"
-_SECRETS = "/etc/cygnet/secrets"
-_DATABASE = "/srv/jupyterhub"
 _MOVING = ("hub", "proxy")
 """Images of what there is one of and what another control plane can take over."""
 
@@ -59,6 +60,10 @@ class HubConfig(PartConfig):
     active_session_limit: Annotated[
         int, Field(ge=0, le=100_000, description="Sessions at the same time; 0: as many as fit")
     ] = 0
+    sizes: Annotated[
+        dict[Feature, SizeConfig],
+        Field(description="Further sizes of sessions, by name; cygnet:auth.rights.features says for whom each is"),
+    ] = Field(default_factory=dict)
     link_hosts: Annotated[
         tuple[HostName, ...],
         Field(description="Hosts from which links may bring git repositories into a home, by HTTPS; empty: from any"),
@@ -73,13 +78,13 @@ class HubConfig(PartConfig):
 
     @model_validator(mode="after")
     def _guaranteed_within_limits(self) -> "HubConfig":
-        for limit in ("cores", "memory_gib"):
-            guaranteed = f"{limit}_guaranteed"
-            if getattr(self, guaranteed) > getattr(self, limit):
-                raise ValueError(
-                    f"{guaranteed} ({getattr(self, guaranteed):g}) is more than {limit} ({getattr(self, limit):g}); "
-                    f"raise {limit}, or lower {guaranteed}"
-                )
+        check_guarantees(self)
+        return self
+
+    @model_validator(mode="after")
+    def _standard_is_taken(self) -> "HubConfig":
+        if STANDARD in self.sizes:
+            raise ValueError(f"sizes.{STANDARD} is what cores and memory_gib say; give that size another name")
         return self
 
 
@@ -103,10 +108,11 @@ class Hub(pulumi.ComponentResource):
         storage: Storage,
         registry: Registry,
         software: Software,
-        cvmfs: Cvmfs,
+        cvmfs: Cvmfs | CvmfsPods,
         auth: Auth,
         eos: Eos,
         with_files: bool,
+        trusted_proxies: Sequence[IPv4Network] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Hub", name, None, opts)
@@ -114,11 +120,13 @@ class Hub(pulumi.ComponentResource):
         self._inside = cluster.inside(self)
         self.namespace = cluster.namespace(HUB_NAMESPACE, parent=self)
         self.sessions_namespace = cluster.namespace(SESSIONS_NAMESPACE, parent=self)
-        self._policies()
+        self._policies(auth)
         self._permissions()
         self._present_images(registry)
         for_sessions = partial(cluster.machines_folder, namespace=self.sessions_namespace, parent=self)
-        claims = {"cvmfs": for_sessions("cvmfs", cvmfs.folder, "ReadOnlyMany")}
+        claims = {}
+        if cvmfs.folder is not None:
+            claims["cvmfs"] = for_sessions("cvmfs", cvmfs.folder, "ReadOnlyMany")
         if eos.folder is not None:
             claims["eos"] = for_sessions("eos", eos.folder, "ReadWriteMany")
         secret = self._secret(auth)
@@ -129,13 +137,15 @@ class Hub(pulumi.ComponentResource):
             storage_class=storage.storage_class,
             releases=software.releases,
             claims=claims,
+            auth={**auth.provided.settings, "rights": rights_settings(auth.rights, auth.admins)},
         ).apply(
             lambda given: hub_settings(
                 config,
                 **given,
                 home_gib=eos.home_gib,
-                trusted_networks=[str(cluster.config.pod_network)],
+                trusted_networks=[str(network) for network in (cluster.pod_network, *trusted_proxies)],
                 with_files=with_files,
+                rights=auth.rights,
             )
         )
         self._hub(registry.image("hub"), settings.apply(yaml.safe_dump), secret)
@@ -145,9 +155,12 @@ class Hub(pulumi.ComponentResource):
     def _metadata(self, name: str) -> dict[str, Any]:
         return {"name": name, "namespace": self.namespace, "labels": labels(name)}
 
-    def _policies(self) -> None:
+    def _policies(self, auth: Auth) -> None:
+        known = pulumi.Output.all(
+            self._cluster.api_servers, self._cluster.api_port, pulumi.Output.all(*auth.provided.egress)
+        )
         policies: dict[str, pulumi.Input[dict[str, Any]]] = {
-            "hub": self._cluster.api_servers.apply(hub_policy),
+            "hub": known.apply(lambda given: hub_policy(given[0], given[1], sign_in=given[2])),
             "proxy": PROXY_POLICY,
             **({"moving-images": IMAGES_POLICY} if self._cluster.moves else {}),
         }
@@ -163,7 +176,12 @@ class Hub(pulumi.ComponentResource):
     def _permissions(self) -> None:
         """The hub makes and removes sessions and homes, in the namespace of sessions and sees nodes."""
         account = {"kind": "ServiceAccount", "name": "hub", "namespace": self.namespace}
-        k8s.core.v1.ServiceAccount("hub", metadata=self._metadata("hub"), opts=self._inside)
+        k8s.core.v1.ServiceAccount(
+            "hub",
+            metadata=self._metadata("hub"),
+            image_pull_secrets=self._cluster.pull_secrets,
+            opts=self._inside,
+        )
         there = {"name": "hub", "namespace": self.sessions_namespace}
         k8s.rbac.v1.Role("hub", metadata=there, rules=HUB_RULES, opts=self._inside)
         k8s.rbac.v1.RoleBinding(
@@ -215,19 +233,21 @@ class Hub(pulumi.ComponentResource):
             key: Token(f"hub-{key}", opts=pulumi.ResourceOptions(parent=self)).value
             for key in ("proxy-token", "cookie-secret", "crypt-key")
         }
-        accounts = auth.hashes.apply(lambda hashes: json.dumps(accounts_file(hashes, auth.admins), sort_keys=True))
+        at_start = {**made, **auth.provided.secrets}
         secret = k8s.core.v1.Secret(
             "hub",
             metadata=self._metadata("hub"),
-            string_data={**made, "accounts.json": accounts},
+            string_data={**at_start, **auth.provided.secrets_read_again},
             opts=self._inside,
         )
-        # Not of the accounts: the hub reads them again by itself.
-        return digest(secret.id, *made.values())
+        return digest(secret.id, *at_start.values())
 
     def _proxy(self, image: pulumi.Output[str]) -> k8s.core.v1.Service:
         k8s.apps.v1.Deployment(
-            "proxy", metadata=self._metadata("proxy"), spec=image.apply(proxy_spec), opts=self._inside
+            "proxy",
+            metadata=self._metadata("proxy"),
+            spec=image.apply(partial(proxy_spec, on_control_plane=self._cluster.has_control_plane)),
+            opts=self._inside,
         )
         k8s.core.v1.Service(
             "proxy-api",
@@ -251,7 +271,9 @@ class Hub(pulumi.ComponentResource):
         k8s.apps.v1.Deployment(
             "hub",
             metadata=self._metadata("hub"),
-            spec=pulumi.Output.all(image, started_with).apply(lambda given: hub_spec(*given)),
+            spec=pulumi.Output.all(image, started_with).apply(
+                lambda given: hub_spec(*given, on_control_plane=self._cluster.has_control_plane)
+            ),
             opts=self._inside,
         )
         k8s.core.v1.Service(
@@ -265,15 +287,6 @@ class Hub(pulumi.ComponentResource):
         )
 
 
-def accounts_file(hashes: Mapping[str, str], admins: list[str]) -> dict[str, dict[str, Any]]:
-    """What the hub's authenticator reads: by name a password's Argon2 hash, whether it is an admin's, and the user id.
-
-    >>> accounts_file({"ada": "$argon2id$..."}, ["ada"])
-    {'ada': {'hash': '$argon2id$...', 'admin': True, 'uid': 1039090445}}
-    """
-    return {name: {"hash": hashed, "admin": name in admins, "uid": user_id(name)} for name, hashed in hashes.items()}
-
-
 def hub_settings(
     config: HubConfig,
     *,
@@ -284,6 +297,8 @@ def hub_settings(
     home_gib: int,
     trusted_networks: Sequence[str],
     with_files: bool,
+    auth: Mapping[str, Any],
+    rights: RightsConfig,
 ) -> dict[str, Any]:
     """The hub's settings file (`images/hub/cygnet_hub/settings.py` tells what each means).
 
@@ -296,6 +311,8 @@ def hub_settings(
         home_gib: What a home is, where it is a volume.
         trusted_networks: Where gateway and proxy are, whose word on a client's address is taken.
         with_files: Whether there is a page of files.
+        auth: How people sign in, as `Auth.provided` gives it.
+        rights: Which sizes and releases are for groups.
     """
     return {
         "title": config.title,
@@ -305,81 +322,15 @@ def hub_settings(
         "idle_hours": config.idle_hours,
         "active_session_limit": config.active_session_limit,
         **({"files_port": SIGN_IN_PORT} if with_files else {}),
+        "auth": dict(auth),
         "sessions": {
             "namespace": SESSIONS_NAMESPACE,
             "image": image,
-            "size": config.model_dump(include={"cores", "cores_guaranteed", "memory_gib", "memory_gib_guaranteed"}),
+            "size": resources(config),
+            **({"profiles": profiles(config, config.sizes, rights)} if config.sizes else {}),
             **({} if "eos" in claims else {"home": {"storage_class": storage_class, "size_gib": home_gib}}),
-            "releases": [dict(release) for release in releases],
+            "releases": [{**one, "groups": list(rights.features.get(one["name"], ()))} for one in releases],
             **{f"{name}_claim": claim for name, claim in claims.items()},
             "link_hosts": list(config.link_hosts),
         },
     }
-
-
-def hub_spec(image: str, started_with: str) -> dict[str, Any]:
-    """One hub; it may only be one, for its database is a file."""
-    hub = container(
-        "hub",
-        image,
-        ports={"api": HUB_PORT, "sign-in": SIGN_IN_PORT},
-        mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _DATABASE, "scratch": SCRATCH},
-        requests={"cpu": "50m", "memory": "200Mi"},
-        limits={"memory": "1Gi"},
-        ready={"httpGet": {"path": "/hub/health", "port": "api"}, "periodSeconds": 2},
-    )
-    return {
-        "replicas": 1,
-        "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": labels("hub")},
-        "template": pod_template(
-            labels("hub"),
-            hub,
-            annotations={"cygnet.io/settings": started_with},
-            volumes={
-                "settings": {"configMap": {"name": "hub"}},
-                "secrets": {"secret": {"secretName": "hub", "defaultMode": 0o440}},
-                "database": {"persistentVolumeClaim": {"claimName": "hub"}},
-                "scratch": {"emptyDir": {}},
-            },
-            service_account="hub",
-            on_control_plane=True,
-        ),
-    }
-
-
-def proxy_spec(image: str) -> dict[str, Any]:
-    """The proxy that knows which session is whose; it goes on while the hub restarts."""
-    proxy = container(
-        "proxy",
-        image,
-        args=[
-            f"--port={PROXY_PORT}",
-            "--api-ip=0.0.0.0",
-            f"--api-port={PROXY_API_PORT}",
-            f"--default-target=http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}",
-            f"--error-target=http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}/hub/error",
-        ],
-        ports={"http": PROXY_PORT, "api": PROXY_API_PORT},
-        env={"CONFIGPROXY_AUTH_TOKEN": {"secretKeyRef": {"name": "hub", "key": "proxy-token"}}},
-        requests={"cpu": "50m", "memory": "80Mi"},
-        limits={"memory": "512Mi"},
-        ready={"tcpSocket": {"port": "http"}, "periodSeconds": 2},
-    )
-    return {
-        "replicas": 1,
-        "strategy": {"type": "Recreate"},  # two would each know half of the sessions
-        "selector": {"matchLabels": labels("proxy")},
-        "template": pod_template(labels("proxy"), proxy, on_control_plane=True),
-    }
-
-
-HUB_RULES: list[dict[str, Any]] = [
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "create", "delete"]},
-    {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["get", "list", "watch", "create"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
-]
-"""What the hub may do in the namespace of sessions. It may not delete a home."""
-
-NODE_RULES: list[dict[str, Any]] = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
-"""What the hub may see of machines."""

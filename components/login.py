@@ -11,7 +11,7 @@ from pydantic import Field
 
 from components.auth import Auth
 from components.base import PartConfig
-from components.cluster import Cluster
+from components.cluster import OwnCluster
 from components.cvmfs import Cvmfs
 from components.eos import Eos, home
 from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
@@ -19,11 +19,13 @@ from components.policies import from_networks, outside
 from components.registry import Registry
 from components.secrets import KeyPair
 from components.software import Software
+from components.storage import Storage
 
 _NAMESPACE = "login"
 _LABELS = {"app.kubernetes.io/name": "login"}
 _PORT = 2022  # inside the pod
 _SETTINGS = "/etc/cygnet/login"
+_RECORD = "/var/log/cygnet"
 _USERS = "/var/lib/extrausers"
 _GROUP_ID = 100  # "users", as sessions have it
 
@@ -57,8 +59,9 @@ class Login(pulumi.ComponentResource):
         name: str,
         config: LoginConfig,
         *,
-        cluster: Cluster,
+        cluster: OwnCluster,
         registry: Registry,
+        storage: Storage,
         software: Software,
         cvmfs: Cvmfs,
         eos: Eos,
@@ -70,13 +73,14 @@ class Login(pulumi.ComponentResource):
         if config.enabled:
             self._cluster = cluster
             self._inside = cluster.inside(self)
-            self._namespace = cluster.namespace(
-                _NAMESPACE, level="privileged", parent=self
-            )  # for a port of the machine
+            # For a port of the machine.
+            self._namespace = cluster.namespace(_NAMESPACE, level="privileged", parent=self)
             comment = f"login machine of {pulumi.get_stack()}"
             key = KeyPair(name, comment=comment, opts=pulumi.ResourceOptions(parent=self))
             self._policy(config)
             users = self._users(name, auth, key)
+            metadata = {"name": "record", "namespace": self._namespace}
+            storage.claim(f"{name}-record", metadata=metadata, access="ReadWriteMany", opts=self._inside)
             servers = k8s.apps.v1.DaemonSet(
                 name,
                 metadata=self._metadata(),
@@ -163,7 +167,14 @@ def daemon_set_spec(
         image,
         args=view,
         ports={"ssh": (_PORT, config.port)},
-        mounts={"users": _SETTINGS, "passwd": _USERS, "run": "/run/sshd", "scratch": SCRATCH, **mounts},
+        mounts={
+            "users": _SETTINGS,
+            "passwd": _USERS,
+            "record": _RECORD,
+            "run": "/run/sshd",
+            "scratch": SCRATCH,
+            **mounts,
+        },
         requests={"cpu": "10m", "memory": "64Mi"},
         limits={"cpu": f"{config.cores:g}", "memory": f"{config.memory_gib:g}Gi"},
         ready={"tcpSocket": {"port": "ssh"}, "periodSeconds": 2},
@@ -185,6 +196,7 @@ def daemon_set_spec(
         volumes={
             "users": _secret(0o400, "accounts.json", "ssh_host_ed25519_key"),
             "passwd": _secret(0o444, "passwd"),
+            "record": {"persistentVolumeClaim": {"claimName": "record"}},
             "run": {"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             "scratch": {"emptyDir": {"sizeLimit": "10Gi"}},
             **{name: {"hostPath": {"path": folder, "type": "Directory"}} for name, folder in mounts.items()},

@@ -32,10 +32,7 @@ class Part:
 
 PARTS: Final[Mapping[str, Part]] = {
     "machines": Part("The computers that all else runs on"),
-    "registry": Part(
-        "Where machines get their container images",
-        lacks={"config": "there is nothing to choose: it follows from machines"},
-    ),
+    "registry": Part("Where machines get their container images"),
     "cluster": Part("Kubernetes on the machines"),
     "storage": Part("Volumes that every machine sees, such as the hub's own"),
     "software": Part("The software releases that users may choose from"),

@@ -1,10 +1,11 @@
 """Network policies: where the hub, its proxy and sessions may go, and who may come to them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import Any
 
 from components.kubernetes import DNS_EGRESS
+from components.sources.source import API_PORT
 
 HUB_NAMESPACE = "hub"
 SESSIONS_NAMESPACE = "sessions"
@@ -49,13 +50,17 @@ def from_networks(networks: Sequence[IPv4Network], *ports: int) -> dict[str, Any
     return {"ports": [tcp(port) for port in ports], **({"from": sources} if sources else {})}
 
 
-def hub_policy(api_servers: Sequence[str]) -> dict[str, Any]:
+def hub_policy(
+    api_servers: Sequence[str], api_port: int = API_PORT, *, sign_in: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and Kubernetes' API.
 
     One of its services answers the gateway, which asks who wants to see files.
 
     Args:
         api_servers: The address of each control plane: policies see what a service's address was translated to.
+        api_port: TCP, likewise.
+        sign_in: Rules for whoever knows the users.
     """
     return {
         "podSelector": {"matchLabels": labels("hub")},
@@ -66,10 +71,11 @@ def hub_policy(api_servers: Sequence[str]) -> dict[str, Any]:
         ],
         "egress": [
             DNS_EGRESS,
-            {"to": [{"ipBlock": {"cidr": f"{address}/32"}} for address in api_servers], "ports": [tcp(6443)]},
+            {"to": [{"ipBlock": {"cidr": f"{address}/32"}} for address in api_servers], "ports": [tcp(api_port)]},
             {"to": [in_hub("hub")], "ports": [tcp(HUB_PORT)]},
             {"to": [in_hub("proxy")], "ports": [tcp(PROXY_API_PORT), tcp(PROXY_PORT)]},
             {"to": [_SESSIONS], "ports": [tcp(SESSION_PORT)]},
+            *sign_in,
         ],
     }
 

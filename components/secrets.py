@@ -4,8 +4,6 @@ Each is a dynamic resource, so that a value is made when it is first needed, liv
 secret output, and stays the same until its inputs change (or, for a certificate, until it nears its end).
 """
 
-import datetime as dt
-import ipaddress
 import secrets
 import string
 import time
@@ -14,19 +12,15 @@ from typing import Any
 
 import pulumi
 from argon2 import PasswordHasher
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
+from components.certificates import issue_certificate, lets_issue, nears_its_end, new_authority, new_issuer
 from software.keys import make_keys
 
 # Letters and digits that nobody confuses when reading them off a sheet of paper.
 _READABLE = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lI")))
-_AUTHORITY_DAYS = 3650
-_CERTIFICATE_DAYS = 397
-_RENEW_BEFORE_DAYS = 60
 
 
 def new_password(length: int = 16) -> str:
@@ -182,7 +176,9 @@ class _AuthorityProvider(ResourceProvider):
         return CreateResult(id_=secrets.token_hex(4), outs={**props, "certificate": certificate, "private_key": key})
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        return DiffResult(changes=olds["common_name"] != news["common_name"], replaces=["common_name"])
+        # Those of former times cannot have an issuer below them.
+        renamed = olds["common_name"] != news["common_name"]
+        return DiffResult(changes=renamed or not lets_issue(olds["certificate"]), replaces=["common_name"])
 
 
 class Authority(Resource, module="cygnet", name="Authority"):
@@ -242,85 +238,48 @@ class Certificate(Resource, module="cygnet", name="Certificate"):
         super().__init__(_CertificateProvider(), name, props, _secret(opts, "private_key", "authority_key"))
 
 
-def new_authority(common_name: str) -> tuple[str, str]:
-    """A self-signed certificate authority (P-256): (certificate, private key), both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    certificate = (
-        _builder(name, name, key.public_key(), _AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return _pem(certificate), _key_pem(key)
+class _IssuerProvider(ResourceProvider):
+    def _make(self, props: dict[str, Any]) -> dict[str, Any]:
+        certificate, key = new_issuer(
+            props["hosts"], authority=props["authority"], authority_key=props["authority_key"]
+        )
+        return {**props, "certificate": certificate, "private_key": key}
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(id_=secrets.token_hex(4), outs=self._make(props))
+
+    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(outs=self._make(news))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=any(olds[key] != news[key] for key in ("hosts", "authority")))
 
 
-def issue_certificate(names: Sequence[str], *, authority: str, authority_key: str) -> tuple[str, str]:
-    """A server certificate for `names`, signed by the authority: (chain, private key), both PEM.
+class Issuer(Resource, module="cygnet", name="Issuer"):
+    """An authority below `authority` that can vouch for `hosts` and for nothing else, as long as that one lasts.
 
-    Raises:
-        ValueError: `names` is empty, or the authority's PEM cannot be read.
+    Gives `certificate` (PEM) and `private_key` (PEM, secret).
     """
-    if not names:
-        raise ValueError("a certificate needs at least one name")
-    issuer = x509.load_pem_x509_certificate(authority.encode())
-    issuer_key = serialization.load_pem_private_key(authority_key.encode(), None)
-    if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
-        raise ValueError("the authority's key is not an elliptic-curve key")
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    certificate = (
-        _builder(subject, issuer.subject, key.public_key(), _CERTIFICATE_DAYS)
-        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        .sign(issuer_key, hashes.SHA256())
-    )
-    return _pem(certificate) + authority, _key_pem(key)
 
+    certificate: pulumi.Output[str]
+    private_key: pulumi.Output[str]
 
-def nears_its_end(certificate: str, now: dt.datetime | None = None) -> bool:
-    """Whether a certificate (PEM) ends within 60 days from `now`."""
-    end = x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
-    return end - (now or dt.datetime.now(dt.UTC)) < dt.timedelta(days=_RENEW_BEFORE_DAYS)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: int
-) -> x509.CertificateBuilder:
-    start = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)  # clocks of machines differ a little
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + dt.timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
+    def __init__(
+        self,
+        name: str,
+        hosts: pulumi.Input[Sequence[pulumi.Input[str]]],
+        *,
+        authority: Authority,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "hosts": hosts,
+            "authority": authority.certificate,
+            "authority_key": authority.private_key,
+            "certificate": None,
+            "private_key": None,
+        }
+        super().__init__(_IssuerProvider(), name, props, _secret(opts, "private_key", "authority_key"))
 
 
 def _secret(opts: pulumi.ResourceOptions | None, *outputs: str) -> pulumi.ResourceOptions:

@@ -3,17 +3,17 @@
 import pulumi
 
 from components.auth import Auth
-from components.cluster import Cluster
+from components.cluster import OwnCluster
 from components.config import ServiceConfig
 from components.cvmfs import Cvmfs
 from components.eos import Eos
 from components.files import Files, has_page
-from components.gateway import Gateway
+from components.gateway import Gateway, public_url, service_host
 from components.health import Health
 from components.hub import Hub
 from components.login import Login
 from components.machines import Machines
-from components.registry import Registry
+from components.registry import OwnRegistry
 from components.secrets import Authority
 from components.software import Software
 from components.sources.source import Opening
@@ -38,8 +38,8 @@ class Service(pulumi.ComponentResource):
             virtual=config.virtual_address,
             opts=inside,
         )
-        self.registry = Registry("registry", machines=self.machines, authority=self.authority, opts=inside)
-        self.cluster = Cluster(
+        self.registry = OwnRegistry("registry", machines=self.machines, authority=self.authority, opts=inside)
+        self.cluster = OwnCluster(
             "cluster",
             config.cluster,
             machines=self.machines,
@@ -50,7 +50,18 @@ class Service(pulumi.ComponentResource):
         self.storage = Storage("storage", config.storage, cluster=self.cluster, registry=self.registry, opts=inside)
         self.software = Software("software", config.software, machines=self.machines, opts=inside)
         self.cvmfs = Cvmfs("cvmfs", config.cvmfs, machines=self.machines, software=self.software, opts=inside)
-        self.auth = Auth("auth", config.auth, opts=inside)
+        self.auth = Auth(
+            "auth",
+            config.auth,
+            cluster=self.cluster,
+            registry=self.registry,
+            storage=self.storage,
+            title=config.hub.title,
+            url=service_host(config.gateway, self.cluster).apply(
+                lambda host: public_url(host, config.gateway.https_port)
+            ),
+            opts=inside,
+        )
         self.eos = Eos("eos", config.eos, machines=self.machines, auth=self.auth, opts=inside)
         self.health = Health(
             "health",
@@ -72,6 +83,7 @@ class Service(pulumi.ComponentResource):
             auth=self.auth,
             eos=self.eos,
             with_files=has_page(config.files, config.eos),
+            trusted_proxies=config.gateway.trusted_proxies,
             opts=inside,
         )
         self.login = Login(
@@ -79,6 +91,7 @@ class Service(pulumi.ComponentResource):
             config.login,
             cluster=self.cluster,
             registry=self.registry,
+            storage=self.storage,
             software=self.software,
             cvmfs=self.cvmfs,
             eos=self.eos,
@@ -91,7 +104,9 @@ class Service(pulumi.ComponentResource):
             config.gateway,
             cluster=self.cluster,
             registry=self.registry,
+            storage=self.storage,
             hub=self.hub,
+            sign_in=self.auth.provided,
             authority=self.authority,
             sites=[self.files.site] if self.files else [],
             opts=inside,
@@ -121,6 +136,7 @@ class Service(pulumi.ComponentResource):
         return {
             "url": self.gateway.url,
             "accounts": self.auth.passwords,
+            **({"realm": self.auth.provided.administration} if self.auth.provided.administration else {}),
             "certificate_authority": self.gateway.certificate_authority,
             "inventory": self.machines.hosts,
             "private_key": self.machines.private_key,
@@ -138,7 +154,7 @@ class Service(pulumi.ComponentResource):
                 "hub": {"namespace": self.hub.namespace, "sessions_namespace": self.hub.sessions_namespace},
                 "login": self.login.told,
                 "files": {"url": self.gateway.site_urls["files"], **self.files.told} if self.files else {},
-                "gateway": {"url": self.gateway.url},
+                "gateway": self.gateway.told,
             },
         }
 

@@ -133,10 +133,11 @@ class Publication(Resource, module="cygnet", name="Publication"):
 
 
 class Software(pulumi.ComponentResource):
-    """The stack's own repository, served by the first control plane machine to all. Stands on machines.
+    """The stack's own repository, served by the first control plane machine to all.
 
-    Gives `releases` (name, title, description and view of each; known when they are served), `repositories` (name,
-    servers and public keys of the one, for clients; none where no release is wanted), and `told`, for people.
+    Stands on machines; without any there are the views of others. Gives `releases` (name, title, description and view
+    of each; known when they are served), `repositories` (name, servers and public keys of the one, for clients; none
+    where no release is wanted), and `told`, for people.
     """
 
     releases: pulumi.Output[list[dict[str, str]]]
@@ -148,11 +149,11 @@ class Software(pulumi.ComponentResource):
         name: str,
         config: SoftwareConfig,
         *,
-        machines: Machines,
+        machines: Machines | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Software", name, None, opts)
-        if config.releases:
+        if config.releases and machines:
             self._publish(name, config, machines)
         else:
             self.releases = pulumi.Output.from_input(releases(config))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import pulumi
 import pulumi_kubernetes as k8s
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.base import PartConfig
 from components.cluster import Cluster
@@ -22,16 +22,30 @@ class StorageConfig(PartConfig):
     folder: Annotated[
         str, Field(pattern=r"^/[\w/.-]+$", description="Folder that is the same on every machine, for example a mount")
     ] = "/srv/cygnet"
+    storage_class: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+            description="A StorageClass that is there, whose volumes can be mounted by several machines "
+            "(ReadWriteMany); none: the stack makes one of that folder",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "StorageConfig":
+        if self.storage_class and "folder" in self.model_fields_set:
+            raise ValueError("storage_class is in place of folder; remove one of the two")
+        return self
 
 
 class Storage(pulumi.ComponentResource):
-    """A default StorageClass whose volumes are folders that all machines share. Stands on a cluster.
+    """Volumes that all machines share: of a StorageClass that is there, or of one for folders. Stands on a cluster.
 
-    Gives `storage_class`, its name, and `folder`, where its volumes are on every machine.
+    Gives `storage_class`, its name, and `folder`, where its volumes are on every machine (None with one that is there).
     """
 
     storage_class: pulumi.Output[str]
-    folder: str
+    folder: str | None
 
     def __init__(
         self,
@@ -43,6 +57,16 @@ class Storage(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Storage", name, None, opts)
+        if config.storage_class:
+            self.folder = None
+            self.storage_class = pulumi.Output.from_input(config.storage_class)
+        else:
+            self.folder = config.folder
+            self.storage_class = self._make(name, config, cluster, registry)
+        self.register_outputs({"storage_class": self.storage_class})
+
+    def _make(self, name: str, config: StorageConfig, cluster: Cluster, registry: Registry) -> pulumi.Output[str]:
+        """The default StorageClass of the cluster."""
         inside = cluster.inside(self)
         # It makes folders on the machine that runs it, and may therefore mount one.
         namespace = cluster.namespace(_NAMESPACE, level="privileged", parent=self)
@@ -70,18 +94,23 @@ class Storage(pulumi.ComponentResource):
             reclaim_policy="Retain",
             opts=inside,
         )
-        self.folder = config.folder
-        self.storage_class = made.metadata.apply(lambda given: str(given.name))
-        self.register_outputs({"storage_class": self.storage_class})
+        return made.metadata.apply(lambda given: str(given.name))
 
-    def claim(self, name: str, *, metadata: Mapping[str, Any], opts: pulumi.ResourceOptions) -> None:
-        """Makes a volume for what one pod of the service keeps."""
+    def claim(
+        self,
+        name: str,
+        *,
+        metadata: Mapping[str, Any],
+        access: str = "ReadWriteOnce",
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        """Makes a volume for what one pod of the service keeps, or several (`access` "ReadWriteMany")."""
         k8s.core.v1.PersistentVolumeClaim(
             name,
             metadata=dict(metadata),
             spec={
                 "storageClassName": self.storage_class,
-                "accessModes": ["ReadWriteOnce"],
+                "accessModes": [access],
                 "resources": {"requests": {"storage": "1Gi"}},
             },
             opts=opts,

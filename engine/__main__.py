@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     get = commands.add_parser("get", help="obtain tools: from the store, from PATH, or by building them")
-    get.add_argument("tools", nargs="*", metavar="TOOL", help="a tool or one of its binaries (default: all tools)")
+    get.add_argument(
+        "tools", nargs="*", metavar="TOOL", help="a tool or one of its binaries (default: all but those for tests)"
+    )
     get.set_defaults(run=lambda chosen, progress: print(summary(tools.get(chosen.tools, progress))))
 
     show = commands.add_parser("list", help="show all tools and which are in the store")

@@ -23,7 +23,13 @@ from engine.process import Runner
 from engine.versions import VERSIONS
 
 HERE = Path(__file__).parent
-_NOT_DECIDING = ("asks", "comes_with", "module", "version_key")  # fields that change nothing in what a recipe makes
+_NOT_DECIDING = (
+    "asks",
+    "comes_with",
+    "for_tests",
+    "module",
+    "version_key",
+)  # fields that change nothing in what a recipe makes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,7 @@ class Recipe(ABC):
 
     `binaries` are the files that it gives. `asks` says of some what makes them state their version: a tool is taken
     from PATH when all its binaries are there and these state the right one. `comes_with` names another tool whose
-    official installation gets this one by itself.
+    official installation gets this one by itself. One that is `for_tests` is obtained only where it is named.
     """
 
     tool: str
@@ -40,6 +46,7 @@ class Recipe(ABC):
     version_key: str = ""
     asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     comes_with: str = ""
+    for_tests: bool = False
 
     @property
     def version(self) -> str:

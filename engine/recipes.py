@@ -148,6 +148,12 @@ _ALL: tuple[Recipe, ...] = (
         asks={"caddy": ("version",)},
     ),
     GoBuild(
+        tool="pebble",
+        module="github.com/letsencrypt/pebble/v2",
+        binaries=("pebble", "pebble-challtestsrv"),
+        for_tests=True,
+    ),
+    GoBuild(
         tool="pulumi-resource-kubernetes",
         version_key="pulumi_kubernetes",
         module="github.com/pulumi/pulumi-kubernetes/sdk/v4",

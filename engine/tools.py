@@ -42,12 +42,14 @@ def key(tool: str) -> str:
 
 
 def get(names: Iterable[str] = (), progress: Progress | None = None) -> list[Row]:
-    """Obtains tools (all when none is named): from the store, from PATH, or by their recipes; in the recipes' order.
+    """Obtains tools: from the store, from PATH, or by their recipes; in the recipes' order.
 
-    What is in the store is compared with its manifest and built again when damaged. Raises EngineError.
+    When none is named, these are all but those for tests. What is in the store is compared with its manifest and built
+    again when damaged. Raises EngineError.
     """
     progress = progress or Progress()
-    wanted = {recipes.find(name).tool for name in names} or set(recipes.RECIPES)
+    named = {recipes.find(name).tool for name in names}
+    wanted = named or {tool for tool, recipe in recipes.RECIPES.items() if not recipe.for_tests}
     return [obtain(recipe, progress) for tool, recipe in recipes.RECIPES.items() if tool in wanted]
 
 

@@ -94,6 +94,12 @@ class Image:
         return file if file.exists() else None
 
     @property
+    def maven_lock(self) -> Path | None:
+        """The file that names what comes by Maven, with hashes, where there is one."""
+        file = self.folder / "maven.sha256"
+        return file if file.exists() else None
+
+    @property
     def layout(self) -> Path:
         """Where its OCI layout lies once it was built."""
         return cache.root() / "images" / f"{self.name}-{fingerprint(self.name)}"

@@ -1,8 +1,8 @@
 """What an image's Containerfile finds beside it: its folder, and what the computer's own package clients fetch.
 
-Wheels and npm packages are fetched here, outside of the container, by pip and npm with the settings of whoever builds,
-and are checked against the locks. Nothing of those settings is ever inside. Debian's apt does run inside; what it
-needs for that is mounted while it runs (`Apt`).
+Wheels, npm packages and what comes by Maven are fetched here, outside of the container, by pip, npm and mvn with the
+settings of whoever builds, and are checked against the locks. Nothing of those settings is ever inside. Debian's apt
+does run inside; what it needs for that is mounted while it runs (`Apt`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import tools
+from engine import cache, tools
 from engine.errors import EngineError
 from engine.process import Runner
 from engine.progress import Progress
@@ -122,6 +122,8 @@ def assemble(image: Image, context: Path, apt: Apt, run: Runner, progress: Progr
         _wheels(image.locks, context / "wheels", run)
     if image.npm_lock:
         _npm(context, run)
+    if image.maven_lock:
+        _maven(image.maven_lock, context / "maven", run)
 
 
 def _debian(debian: Debian, target: Path, apt: Apt, run: Runner) -> None:
@@ -164,6 +166,25 @@ def _wheels(locks: tuple[Path, ...], target: Path, run: Runner) -> None:
 def _npm(context: Path, run: Runner) -> None:
     argv = ["npm", "ci", "--ignore-scripts", "--omit=dev", "--omit=optional", "--no-audit", "--no-fund"]
     run.run("npm packages", argv, cwd=context)
+
+
+def _maven(lock: Path, target: Path, run: Runner) -> None:
+    """Each line of the lock is a SHA-256 and an artifact: group, name, version and kind."""
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        expected, artifact = line.split()
+        argv = ["mvn", "--batch-mode", "--strict-checksums", "-Dtransitive=false", f"-Dartifact={artifact}"]
+        run.run(f"get {artifact}", [*argv, "dependency:get"])
+        run.run(f"copy {artifact}", [*argv, f"-DoutputDirectory={target}", "dependency:copy"])
+        _, name, version, kind = artifact.split(":")
+        file = target / f"{name}-{version}.{kind}"
+        found = cache.digest(file)
+        if found != expected:
+            raise EngineError(
+                f"{artifact} is not what it was when it was locked",
+                where=str(lock),
+                why=f"its SHA-256 is {found}, not {expected}",
+                cure="find out who changed it; if that is right, write the new hash into the lock",
+            )
 
 
 def _said(argv: list[str]) -> str:

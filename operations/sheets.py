@@ -53,6 +53,9 @@ def run(options: argparse.Namespace) -> None:
     """Writes the page, which only its owner may read: it has passwords."""
     outputs = Stack(options.stack).outputs()
     seats = {name: password for name, password in outputs["accounts"].items() if name.startswith(_SEAT)}
+    kind = outputs["parts"]["auth"]["kind"]
+    if not seats and not outputs["accounts"]:
+        raise CygnetError(f"stack {options.stack} has sign-in of kind {kind}: its passwords are not the stack's")
     if not seats:
         raise CygnetError(
             f"stack {options.stack} has no seats; give it some, `seats: 20` under cygnet:auth in its stack file, and "

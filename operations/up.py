@@ -42,10 +42,6 @@ def welcome(name: str, outputs: dict[str, object], gone_by: dt.date | None) -> s
     """What the operator reads at the end."""
     accounts = outputs["accounts"]
     names = ", ".join(list(accounts)[:5]) if isinstance(accounts, dict) else ""
-    return (
-        f"\nYour service is at {outputs['url']}\n"
-        f"Sign in as one of: {names}\n"
-        f"Passwords:         .venv/bin/cygnet accounts {name}\n"
-        f"Remove it all:     make down STACK={name}"
-        + (f"\nHas to be gone by: {lifetime.told(gone_by, lifetime.today())}" if gone_by else "")
-    )
+    known = f"Sign in as one of: {names}\nPasswords:         .venv/bin/cygnet accounts {name}\n" if names else ""
+    told = f"\nYour service is at {outputs['url']}\n{known}Remove it all:     make down STACK={name}"
+    return told + (f"\nHas to be gone by: {lifetime.told(gone_by, lifetime.today())}" if gone_by else "")

@@ -26,25 +26,29 @@ _FLAGS = (
 
 
 @contextmanager
-def browser(ca_file: Path, home: Path, *urls: str) -> Iterator[Browser]:
+def browser(ca_file: Path, home: Path, *urls: str, proxy: str | None = None) -> Iterator[Browser]:
     """Debian's chromium, without a window.
 
     Args:
         ca_file: The authority that it trusts, as a user's browser does after importing it.
         home: An empty folder; the browser's database of authorities is made there.
         urls: Addresses of the stack; this browser comes to no other.
+        proxy: Through which it goes, e.g. socks5://127.0.0.1:1080; none: one that leads to the stack alone.
     """
     program = shutil.which("chromium")
     assert program, "there is no chromium; run 'python -m engine host-packages --tests'"
     _trust(ca_file, home)
     expect.set_options(timeout=_PATIENCE_MS)
+    asked = urlparse(proxy) if proxy else None
+    through = (str(asked.hostname), asked.port or 0) if asked else None
     with ExitStack() as ends:
-        with still_network([str(urlparse(url).hostname) for url in urls]) as proxy:
+        with still_network([str(urlparse(url).hostname) for url in urls], through) as way:
             playwright = ends.enter_context(sync_playwright())
+        scheme = asked.scheme if asked else "http"
         yield ends.enter_context(
             playwright.chromium.launch(
                 executable_path=program,
-                args=[*_FLAGS, f"--proxy-server={proxy}"],
+                args=[*_FLAGS, f"--proxy-server={scheme}://{way}"],
                 env={**os.environ, "HOME": str(home)},
             )
         )

@@ -44,6 +44,24 @@ def person(stack: LiveStack, chromium: Browser, request: pytest.FixtureRequest) 
         yield make
 
 
+@pytest.fixture
+def accounts_only(stack: LiveStack) -> None:
+    """For what the hub does itself where no provider does it."""
+    need_kind(stack, "accounts")
+
+
+@pytest.fixture
+def keycloak_only(stack: LiveStack) -> None:
+    """For what a Keycloak of the stack does."""
+    need_kind(stack, "keycloak")
+
+
+def need_kind(stack: LiveStack, kind: str) -> None:
+    """Skips the test on a stack with another kind of sign-in."""
+    if (other := stack.parts["auth"]["kind"]) != kind:
+        pytest.skip(f"sign-in of kind {kind}; this stack has {other}")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -42,7 +42,9 @@ class Person:
         self.fill_in_here(password)
 
     def fill_in_here(self, password: str | None = None) -> None:
-        """Fills in the form to which the browser was sent."""
+        """Fills in the form to which the browser was sent: the hub's, or behind a button its provider's."""
+        if (button := self.page.get_by_role("button", name=re.compile("^Sign in with"))).count():
+            button.click()
         self.page.locator("input[name=username]").fill(self.name)
         self.page.locator("input[name=password]").fill(self._password if password is None else password)
 

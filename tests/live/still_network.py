@@ -12,8 +12,8 @@ import subprocess
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from socket import create_connection
-from socketserver import StreamRequestHandler, ThreadingTCPServer
+from socket import create_connection, socket
+from socketserver import BaseRequestHandler, StreamRequestHandler, ThreadingTCPServer
 
 _LINKS = (
     "link set lo up",
@@ -28,13 +28,14 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
-def still_network(known: Collection[str]) -> Iterator[str]:
+def still_network(known: Collection[str], through: tuple[str, int] | None = None) -> Iterator[str]:
     """While it is open, what this thread starts is in that network, and stays there; gives the proxy's address.
 
     The proxy leads out from its end on, until this process ends.
 
     Args:
         known: The hosts to which the proxy leads; every other one it refuses.
+        through: Host and port of a proxy out here that is to be used instead, whatever it speaks.
 
     Raises:
         OSError: This process may not make networks: it is not root's.
@@ -44,8 +45,8 @@ def still_network(known: Collection[str]) -> Iterator[str]:
         try:
             for command in _LINKS:
                 subprocess.run(["ip", *command.split()], check=True)
-            proxy = _Proxy(("127.0.0.1", 0), _Tunnel)
-            proxy.known = known
+            proxy = _Proxy(("127.0.0.1", 0), _Relay if through else _Tunnel)
+            proxy.known, proxy.through = known, through
             yield "{}:{}".format(*proxy.server_address)
         finally:
             _must(_LIBC.setns(usual.fileno(), _CLONE_NEWNET))
@@ -55,6 +56,7 @@ def still_network(known: Collection[str]) -> Iterator[str]:
 
 class _Proxy(ThreadingTCPServer):
     known: Collection[str]
+    through: tuple[str, int] | None
     daemon_threads = True
 
 
@@ -71,14 +73,31 @@ class _Tunnel(StreamRequestHandler):
         if method != "CONNECT" or host not in self.server.known:
             self.wfile.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
             return
-        with suppress(OSError), create_connection((host, int(port))) as there:  # its end is told by closing this one
+        place = "localhost" if host.endswith(".localhost") else host  # which browsers know by themselves (RFC 6761)
+        with suppress(OSError), create_connection((place, int(port))) as there:  # its end is told by closing this one
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            other = {self.connection: there, there: self.connection}
-            while True:
-                for one in select.select(other, [], [])[0]:
-                    if not (data := one.recv(65536)):
-                        return
-                    other[one].sendall(data)
+            _join(self.connection, there)
+
+
+class _Relay(BaseRequestHandler):
+    """One connection of the browser, to the proxy that is to be used."""
+
+    server: _Proxy
+
+    def handle(self) -> None:
+        assert self.server.through
+        with suppress(OSError), create_connection(self.server.through) as there:
+            _join(self.request, there)
+
+
+def _join(one: socket, two: socket) -> None:
+    """Hands on what either says, until one of them ends."""
+    other = {one: two, two: one}
+    while True:
+        for said in select.select(other, [], [])[0]:
+            if not (data := said.recv(65536)):
+                return
+            other[said].sendall(data)
 
 
 def _must(status: int) -> None:

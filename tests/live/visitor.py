@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,31 @@ class Visitor:
         self._token = ""
         self.http = http_session(stack.ca_file)
 
-    def sign_in(self, password: str | None = None) -> requests.Response:
-        """Fills in the hub's form; returns the page that follows it, which may be the form again."""
+    def sign_in(
+        self, password: str | None = None, *, next_page: str = "/hub/home", follow: bool = True
+    ) -> requests.Response:
+        """Fills in the hub's form, or its provider's; returns the page that follows, which may be the form again.
+
+        Args:
+            password: The right one by default.
+            next_page: Where the form's address says that one wants to go.
+            follow: Whether redirects are.
+        """
         self.http.cookies.clear()
         form = self.http.get(f"{self.url}/hub/login", timeout=30)
         fields = {"username": self.name, "password": self._password if password is None else password}
+        if "/hub/oauth_login" in form.text:
+            form = self.http.get(f"{self.url}/hub/oauth_login", params={"next": next_page}, timeout=60)
+            if not (action := _action(form.text)):
+                return form  # the provider, or the hub, says why there is none
+            return self.http.post(action, data=fields, timeout=60, allow_redirects=follow)
         # Without `next` the hub would start a session at once.
         return self.http.post(
-            f"{self.url}/hub/login?next=%2Fhub%2Fhome", data=fields | _xsrf_field(form.text), timeout=60
+            f"{self.url}/hub/login",
+            params={"next": next_page},
+            data=fields | _xsrf_field(form.text),
+            timeout=60,
+            allow_redirects=follow,
         )
 
     @property
@@ -140,6 +158,16 @@ def http_session(ca_file: Path) -> requests.Session:
     session.trust_env = False
     session.verify = str(ca_file)
     return session
+
+
+def _action(page: str) -> str:
+    """Where the form of a page is sent.
+
+    >>> _action('<form id="f" action="/a?b=1&amp;c=2" method="post">')
+    '/a?b=1&c=2'
+    """
+    found = re.search(r'<form[^>]* action="([^"]+)"', page)
+    return unescape(found.group(1)) if found else ""
 
 
 def _xsrf_field(page: str) -> dict[str, str]:

@@ -17,10 +17,10 @@ import requests
 from argon2 import PasswordHasher
 
 from components import copyparty, files_routes
-from components.gateway import GatewayConfig, Site, caddy_config
-from components.secrets import issue_certificate, new_authority
+from components.gateway import GatewayConfig, Site
 from engine import tools
 from tests.live.waiting import until
+from tests.unit import running_caddy
 from tests.unit.program import PROJECT
 from tests.unit.running_hub import running_hub
 
@@ -180,16 +180,12 @@ def _program(page: Page, name: str, argv: list[str], **environment: str) -> Iter
 def _hub(folder: Path, ports: dict[str, int]) -> Iterator[None]:
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     names = (*PEOPLE, STRANGER_WITH_ACCOUNT)
-    accounts = folder / "accounts.json"
-    accounts.write_text(
-        json.dumps(
-            {
-                name: {"hash": hasher.hash(f"{name}'s"), "admin": False, "uid": 70_000 + number}
-                for number, name in enumerate(names)
-            }
-        )
-    )
-    with running_hub(folder, ports["hub"], {**_HUB, "files_port": ports["sign_in"]}, _SECRETS, accounts):
+    accounts = {
+        name: {"hash": hasher.hash(f"{name}'s"), "admin": False, "uid": 70_000 + number}
+        for number, name in enumerate(names)
+    }
+    settings, files = {**_HUB, "files_port": ports["sign_in"]}, {"accounts.json": json.dumps(accounts)}
+    with running_hub(folder, ports["hub"], settings, _SECRETS, files):
         yield
 
 
@@ -217,23 +213,30 @@ def _preview(page: Page) -> Iterator[None]:
 
 @contextmanager
 def _caddy(page: Page, at: dict[str, str]) -> Iterator[None]:
-    authority, authority_key = new_authority("test")
-    certificate, key = issue_certificate([HOST], authority=authority, authority_key=authority_key)
-    for name, text in {"ca.crt": authority, "tls.crt": certificate, "tls.key": key}.items():
-        (page.folder / name).write_text(text)
+    config = GatewayConfig(https_port=page.ports["service"])
+    authority = running_caddy.Authority(config, [HOST, "localhost"])
+    page.authority.write_text(authority.certificate)
     site = Site(
         "files",
         page.ports["page"],
         files_routes.at_page(
-            page.ports["service"], sign_in=at["sign_in"], files=at["copyparty"], preview=at["preview"]
+            page.ports["service"],
+            page.ports["page"],
+            sign_in=at["sign_in"],
+            files=at["copyparty"],
+            preview=at["preview"],
         ),
-        files_routes.at_service(page.ports["page"], at["sign_in"]),
+        files_routes.at_service(page.ports["service"], page.ports["page"], at["sign_in"]),
     )
-    config = caddy_config(GatewayConfig(https_port=page.ports["service"]), HOST, at["hub"], [site])
-    text = json.dumps(config).replace("/etc/caddy/tls", str(page.folder))
-    for inside, name in {8443: "service", 8444: "page", 8080: "http"}.items():
-        text = text.replace(f'":{inside}"', f'"{at[name]}"')
-    (page.folder / "caddy.json").write_text(text)
-    argv = [str(tools.path("caddy")), "run", "--config", str(page.folder / "caddy.json")]
-    with _program(page, "caddy", argv, **{copyparty.KEY_VARIABLE: KEY}):
+    inside = {running_caddy.HTTPS: "service", running_caddy.FIRST_SITE: "page", running_caddy.HTTP: "http"}
+    settings = running_caddy.write_settings(
+        page.folder,
+        authority,
+        proxy_address=at["hub"],
+        listens={port: at[name] for port, name in inside.items()},
+        sites=[site],
+    )
+    with _program(
+        page, "caddy", [str(tools.path("caddy")), "run", "--config", str(settings)], **{copyparty.KEY_VARIABLE: KEY}
+    ):
         yield

@@ -13,13 +13,16 @@ from tests.live.stack import LiveStack
 
 
 def test_its_certificate_is_the_stacks_and_lasts(stack: LiveStack) -> None:
+    _need_own(stack)
     certificate = _connect(stack, ssl.create_default_context(cafile=str(stack.ca_file)))
     assert certificate
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
-    assert ends - datetime.now(UTC) > timedelta(days=30)
+    # Caddy makes another one for a name when ten days are left, the stack one for addresses in the last sixty.
+    assert ends - datetime.now(UTC) > timedelta(days=8)
 
 
 def test_nobody_else_vouches_for_it(stack: LiveStack) -> None:
+    _need_own(stack)
     with pytest.raises(ssl.SSLCertVerificationError):
         _connect(stack, ssl.create_default_context())
 
@@ -55,6 +58,11 @@ def test_its_own_administration_is_closed(stack: LiveStack) -> None:
     with socket.socket() as probe:
         probe.settimeout(3)
         assert probe.connect_ex((urlparse(stack.url).hostname, 2019)) != 0
+
+
+def _need_own(stack: LiveStack) -> None:
+    if (kind := stack.parts["gateway"]["certificate"]) != "own":
+        pytest.skip(f"the certificate is of kind {kind}")
 
 
 def _connect(stack: LiveStack, context: ssl.SSLContext) -> dict[str, object] | None:

@@ -112,6 +112,16 @@ class Engine(MockMonitor):
         answered = {"id": f"{name}-id", "name": name}
         return resource_pb2.ResourceInvokeResponse(**{"return": _sync_await(rpc.serialize_properties(answered, {}))})
 
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
+        """Answers with the one thing that is looked up in a cluster of others: where its API is."""
+        _ensure_event_loop()  # this is a thread of gRPC's
+        assert request.type.endswith(":EndpointSlice")
+        found = {"endpoints": [{"addresses": ["192.0.2.7"]}], "ports": [{"port": 443}]}
+        return resource_pb2.ReadResourceResponse(
+            urn=self.make_urn(request.parent, request.type, request.name),
+            properties=_sync_await(rpc.serialize_properties({} if self.preview else found, {})),
+        )
+
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
         outputs = rpc.deserialize_properties(request.outputs)
         self.outputs[request.urn] = {key: plain(value) for key, value in outputs.items()}
@@ -136,10 +146,10 @@ class Engine(MockMonitor):
         return self.outputs[urn], self.secret_outputs[urn]
 
 
-def answer(resource: Asked) -> dict[str, Any]:  # noqa: PLR0911 - a table
+def answer(resource: Asked) -> dict[str, Any]:  # noqa: C901, PLR0911 - a table
     """The outputs that the engine would answer with, besides the inputs."""
     match resource.type.rpartition(":")[2]:
-        case "Token" | "Passwords" | "KeyPair" | "Authority" | "Certificate" | "RepositoryKeys" | "Keytab":
+        case "Token" | "Passwords" | "KeyPair" | "Authority" | "Certificate" | "Issuer" | "RepositoryKeys" | "Keytab":
             provider = dill.loads(base64.b64decode(resource.inputs["__provider"]))  # noqa: S301 - our own, just made
             return dict(provider.create(resource.inputs).outs)
         case "Publication":
@@ -157,6 +167,8 @@ def answer(resource: Asked) -> dict[str, Any]:  # noqa: PLR0911 - a table
             return {"allFixedIps": [f"198.51.100.{zlib.crc32(resource.name.encode()) % 50 + 201}"]}
         case "FloatingIp":
             return {"address": "203.0.113.6" if resource.name == "entry" else "203.0.113.5"}
+        case "Service" if resource.inputs["spec"].get("type") == "LoadBalancer":
+            return {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}}
         case "Playbook":
             return {"results": {"kubeconfig": KUBECONFIG}}
         case _:
@@ -181,7 +193,8 @@ def run(stack_name: str, config: Mapping[str, Any], *, engine: Engine | None = N
 
 def run_main() -> None:
     """The program itself, without its pre-flight: that asks a cloud, and tests/testcloud has a real one."""
-    with mock.patch("components.preflight.check"):
+    opened = mock.patch("components.existing_cluster.kubeconfig", return_value=KUBECONFIG)
+    with mock.patch("components.preflight.check"), opened:
         runpy.run_path(str(PROJECT / "stacks" / "__main__.py"), run_name="__main__")
 
 

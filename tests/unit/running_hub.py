@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from tests.unit.program import PROJECT
 
 # What differs from the image: where things are, and what only a cluster has.
 CONFIG = """\
+from pathlib import Path
+
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 
-from cygnet_hub.config import configuration
+from cygnet_hub import config
 from cygnet_hub.settings import Secrets, Settings
 
 
@@ -46,9 +48,10 @@ class LocalSpawner(SimpleLocalProcessSpawner):
     cmd = [{python!r}, "-c", {session!r}]
 
 
+config.FOLDER = Path({folder!r})
 settings = Settings.model_validate({settings!r})
 secrets = Secrets.model_validate({secrets!r})
-c.merge(configuration(settings, secrets))
+c.merge(config.configuration(settings, secrets, Path({folder!r})))
 c.JupyterHub.update(
     db_url="sqlite:///{folder}/hub.sqlite",
     hub_bind_url="http://127.0.0.1:{port}",
@@ -56,10 +59,9 @@ c.JupyterHub.update(
     proxy_class=NoProxy,
     spawner_class=LocalSpawner,
     template_paths=[{templates!r}],
-    tornado_settings={{}},
+    tornado_settings={{**c.JupyterHub.tornado_settings, "cookie_options": {{}}}},
     cleanup_servers=True,
 )
-c.AccountsAuthenticator.accounts_file = {accounts!r}
 # What may be chosen does not depend on what a session is.
 c.LocalSpawner.apply_user_options = c.KubeSpawner.apply_user_options
 c.LocalSpawner.options_from_form = c.KubeSpawner.options_from_form
@@ -82,9 +84,27 @@ HTTPServer(("127.0.0.1", urlparse(os.environ["JUPYTERHUB_SERVICE_URL"]).port), H
 
 @contextmanager
 def running_hub(
-    folder: Path, port: int, settings: dict[str, Any], secrets: dict[str, str], accounts: Path
+    folder: Path,
+    port: int,
+    settings: dict[str, Any],
+    secrets: dict[str, str],
+    files: Mapping[str, str],
+    *,
+    more: str = "",
 ) -> Iterator[str]:
-    """The hub's address, such as "http://127.0.0.1:4711", while it runs."""
+    """The hub's address, such as "http://127.0.0.1:4711", while it runs.
+
+    Args:
+        folder: Of its database, its log and its secrets.
+        port: Of loopback.
+        settings: As in hub.yaml.
+        secrets: The hub's own keys.
+        files: Secrets of the kind of sign-in, by the names of their files.
+        more: Further lines of its configuration.
+    """
+    (folder / "secrets").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / "secrets" / name).write_text(text)
     file = folder / "jupyterhub_config.py"
     file.write_text(
         CONFIG.format(
@@ -94,9 +114,9 @@ def running_hub(
             session=SESSION,
             settings=settings,
             secrets=secrets,
-            accounts=str(accounts),
             templates=str(PROJECT / "images/hub/templates"),
         )
+        + more
     )
     log = folder / "hub.log"
     environment = {"PYTHONPATH": str(PROJECT / "images/hub"), "PATH": "/usr/bin:/bin", "HOME": str(folder)}

@@ -42,7 +42,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a part that is like no other": (
         {"zzz": {}},
         "cygnet:zzz: unknown key; remove it, or use one of: auth, cluster, cvmfs, eos, files, gateway, health, hub, "
-        "login, machines, software, storage",
+        "login, machines, registry, software, storage",
     ),
     "a key that is misspelt": (
         {"gateway": {"hostnme": "a.example"}},
@@ -135,8 +135,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "a kind of sign-in that is not there": (
         {"auth": {"kind": "ldap"}},
-        "cygnet:auth.kind: Input should be 'accounts', not \"ldap\". It is: How people sign in; accounts: names and "
-        "passwords",
+        "cygnet:auth.kind: Input should be 'accounts', 'kerberos', 'keycloak' or 'oidc', not \"ldap\". It is: How "
+        "people sign in; accounts: names and passwords, which the hub checks; keycloak: the same, which a Keycloak of "
+        "the stack checks; kerberos: the passwords of a Kerberos realm, whose tickets sessions have; oidc: an OpenID "
+        "Connect provider that is there",
     ),
     "a port that is none": (
         {"gateway": {"https_port": 70000}},
@@ -155,6 +157,35 @@ BROKEN: dict[str, tuple[Any, str]] = {
         {"gateway": {"allowed_networks": ["192.0.2.0/24", "everybody"]}},
         'cygnet:gateway.allowed_networks[1]: Input is not a valid IPv4 network, not "everybody". '
         "It is: Who may connect, e.g. [192.0.2.0/24]; empty: all",
+    ),
+    "seats in a realm": (
+        {"auth": {"kind": "kerberos", "kerberos": {"realm": "LAB"}, "seats": 2}},
+        "cygnet:auth: seats have passwords of the stack's, and with kind kerberos the realm has them; remove seats",
+    ),
+    "a realm for accounts": (
+        {"auth": {"kerberos": {"realm": "LAB"}}},
+        "cygnet:auth: kerberos and kind kerberos go together, and kind is accounts; give both, or none of them",
+    ),
+    "a certificate for an address": (
+        {"gateway": {"certificate": {"kind": "acme"}}},
+        "cygnet:gateway: a certificate of kind acme is for a host name; give it in hostname",
+    ),
+    "files without a key": (
+        {"gateway": {"hostname": "a.example", "certificate": {"kind": "files", "chain": "-----BEGIN "}}},
+        "cygnet:gateway.certificate: kind files needs chain, and one of key and key_file",
+    ),
+    "a file that is not there": (
+        {"gateway": {"hostname": "a.example", "certificate": {"kind": "files", "chain": "/a.pem", "key": "k"}}},
+        "cygnet:gateway.certificate: chain: /a.pem cannot be read: [Errno 2] No such file or directory: '/a.pem'; name "
+        "a file of PEM, by its path from the project's folder or from /",
+    ),
+    "what another kind has": (
+        {"gateway": {"certificate": {"email": "a@b.example"}}},
+        "cygnet:gateway.certificate: email is for kind acme; remove it, or set that kind",
+    ),
+    "half of an account": (
+        {"gateway": {"hostname": "a.example", "certificate": {"kind": "acme", "eab_key_id": "k"}}},
+        "cygnet:gateway.certificate: an account with the authority needs both: eab_key_id and eab_key",
     ),
     "an address where a name is wanted": (
         {"gateway": {"hostname": "https://swan.example.org"}},
@@ -218,6 +249,16 @@ GOOD: dict[str, Any] = {
     "networks that may": {"gateway": {"allowed_networks": ["192.0.2.0/24", "198.51.100.7/32"]}},
     "a name": {"gateway": {"hostname": "swan-2.example.org"}},
     "an address for a name": {"gateway": {"hostname": "192.0.2.7"}},
+    "a realm": {
+        "auth": {
+            "kind": "kerberos",
+            "kerberos": {"realm": "LAB"},
+            "accounts": ["a"],
+            "admins": [],
+            "groups": {"g": ["a"]},
+        }
+    },
+    "a certificate by ACME": {"gateway": {"hostname": "a.example", "certificate": {"kind": "acme"}}},
     "another folder": {**existing(HOST), "storage": {"folder": "/eos/project-c/cygnet_1.0"}},
     "an address for later control planes": {"cluster": {"api_address": "own"}},
     "an address of the stack's own network": {**own_network("10.20.0.0/24"), "cluster": {"api_address": "10.20.0.7"}},

@@ -132,6 +132,14 @@ def test_the_pinned_go_compiles_every_module() -> None:
     assert max(asked) <= tuple(map(int, VERSIONS["go"].split(".")))
 
 
+def test_what_is_for_tests_is_obtained_by_its_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "obtain", lambda recipe, _: recipe.tool)
+    everything = [str(row) for row in tools.get()]
+    assert "caddy" in everything
+    assert "pebble" not in everything
+    assert [str(row) for row in tools.get(["pebble-challtestsrv"])] == ["pebble"]
+
+
 CARGO_BUILDS = [recipe for recipe in RECIPES.values() if isinstance(recipe, CargoBuild)]
 
 

@@ -56,7 +56,7 @@ def test_without_a_page_nothing_of_it_is_made() -> None:
     engine = program.run("site", {"cygnet:files": {"enabled": False}})
     assert [one.name for one in engine.asked if "files" in one.name] == []
     assert "files_port" not in engine.one("ConfigMap", "hub").inputs["data"]["hub.yaml"]
-    assert "/files" not in engine.one("ConfigMap", "gateway").inputs["data"]["caddy.json"]
+    assert "/files" not in engine.one("Secret", "gateway").inputs["stringData"]["caddy.json"]
 
 
 # Whose folders
@@ -128,8 +128,8 @@ def test_only_the_gateway_reaches_it() -> None:
 
 def test_its_key_is_nowhere_in_plain_text() -> None:
     engine = program.run("site", {})
-    for config_map in ("files", "gateway"):
-        assert "x-key-" not in str(engine.one("ConfigMap", config_map).inputs)
+    assert "x-key-" not in str(engine.one("ConfigMap", "files").inputs)
+    assert "x-key-" not in engine.one("Secret", "gateway").inputs["stringData"]["caddy.json"]
 
 
 # At the gateway
@@ -137,7 +137,10 @@ def test_its_key_is_nowhere_in_plain_text() -> None:
 
 def test_it_is_an_origin_of_its_own() -> None:
     config = FilesConfig(https_port=7443)
-    made = gateway.caddy_config(GatewayConfig(), "swan.example", "proxy:8000", [files.site(config, 443, "key")])
+    made = gateway.caddy_config(
+        GatewayConfig(), names=["127.0.0.1"], hosts=[], proxy_address="proxy:8000", for_addresses={},
+        sites=[files.site(config, 443, "key")],
+    )  # fmt: skip
     servers = made["apps"]["http"]["servers"]
     assert servers["files"]["listen"] != servers["https"]["listen"]
     at_service = [route for route in servers["https"]["routes"] if "match" in route]
@@ -148,8 +151,8 @@ def test_it_is_an_origin_of_its_own() -> None:
 
 def test_its_port_is_open_on_the_machine_and_in_the_policy() -> None:
     site = files.site(FilesConfig(https_port=7443), 443, "key")
-    deployment = gateway.daemon_set_spec(GatewayConfig(), image="i", settings="s", sites=[site])
-    (caddy,) = deployment["template"]["spec"]["containers"]
+    pod = gateway.caddy_pod(GatewayConfig(), image="i", started_with="s", sites=[site])
+    (caddy,) = pod["spec"]["containers"]
     (port,) = (one for one in caddy["ports"] if one["name"] == "files")
     assert port["hostPort"] == 7443
     policy = gateway.network_policy(GatewayConfig(), [site])
@@ -157,7 +160,7 @@ def test_its_port_is_open_on_the_machine_and_in_the_policy() -> None:
 
 
 def test_nobody_is_let_through_before_they_are_known() -> None:
-    routes = files_routes.at_page(443, sign_in="hub:8082", files="files:3923", preview="files:3924")
+    routes = files_routes.at_page(443, 9443, sign_in="hub:8082", files="files:3923", preview="files:3924")
     uses = [[handler.get("upstreams", [{}])[0].get("dial") for handler in route["handle"]] for route in routes]
     asked = next(number for number, dials in enumerate(uses) if "hub:8082" in dials)
     shown = [number for number, dials in enumerate(uses) if {"files:3923", "files:3924"} & set(dials)]

@@ -3,12 +3,9 @@
 import http.client
 import http.server
 import json
-import os
 import socket
 import ssl
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +15,14 @@ from cryptography import x509
 
 from components import gateway
 from components.gateway import GatewayConfig
-from components.secrets import issue_certificate, new_authority
 from engine import tools
 from engine.errors import ToolMissing
-from tests.unit import program
+from tests.live.waiting import until
+from tests.unit import program, running_caddy
 from tests.unit.manifests import careless, lets_in, lets_out, violations
 
 HOST = "swan.example.org"
+NAMES = [HOST, "10.240.3.11", "localhost", "127.0.0.1"]
 LISTENS = "127.0.0.2"  # as in its pod, an address that the certificate does not know
 
 
@@ -61,31 +59,40 @@ def test_without_a_name_the_address_is_the_machines(local: program.Engine) -> No
 def test_with_a_name_it_is_the_address_and_in_the_certificate() -> None:
     engine = program.run("site", {"cygnet:gateway": {"hostname": HOST, "https_port": 8443}})
     assert engine.stack_outputs()[0]["url"] == f"https://{HOST}:8443"
-    assert engine.one("Certificate", "gateway").inputs["names"] == [HOST, "10.240.3.11", "localhost", "127.0.0.1"]
+    assert engine.one("Issuer", "gateway").inputs["hosts"] == [HOST, "localhost"]
+    assert engine.one("Certificate", "gateway").inputs["names"] == ["10.240.3.11", "127.0.0.1"]
 
 
 def test_the_certificate_is_for_the_machine_and_for_tunnels(local: program.Engine) -> None:
-    assert local.one("Certificate", "gateway").inputs["names"] == ["10.240.3.11", "localhost", "127.0.0.1"]
-    leaf = x509.load_pem_x509_certificate(local.one("Secret", "gateway").inputs["stringData"]["tls.crt"].encode())
+    assert local.one("Issuer", "gateway").inputs["hosts"] == ["localhost"]
+    assert local.one("Certificate", "gateway").inputs["names"] == ["10.240.3.11", "127.0.0.1"]
+    (loaded,) = settings_of(local)["apps"]["tls"]["certificates"]["load_pem"]
+    leaf = x509.load_pem_x509_certificate(loaded["certificate"].encode())
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == ["10.240.3.11", "127.0.0.1"]
+
+
+def settings_of(engine: program.Engine) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(engine.one("Secret", "gateway").inputs["stringData"]["caddy.json"])
+    return found
 
 
 # Manifests
 
 
-def spec(**keys: Any) -> dict[str, Any]:
-    return gateway.daemon_set_spec(GatewayConfig(**keys), image="r/gateway:1", settings="digest")
+def pod(**keys: Any) -> dict[str, Any]:
+    made: dict[str, Any] = gateway.caddy_pod(GatewayConfig(**keys), image="r/gateway:1", started_with="digest")["spec"]
+    return made
 
 
 def test_the_only_liberty_of_its_pod_is_the_machines_ports() -> None:
-    pod = spec()["template"]["spec"]
-    assert set(violations(pod)) == {"caddy: hostPort"}
-    assert careless(pod) == []
+    made = pod()
+    assert set(violations(made)) == {"caddy: hostPort"}
+    assert careless(made) == []
 
 
 def test_its_ports_on_the_machine_are_those_of_the_stack() -> None:
-    (caddy,) = spec(https_port=10443, http_port=10080)["template"]["spec"]["containers"]
+    (caddy,) = pod(https_port=10443, http_port=10080)["containers"]
     assert {port["name"]: port["hostPort"] for port in caddy["ports"]} == {"https": 10443, "http": 10080}
 
 
@@ -98,22 +105,34 @@ def test_it_is_on_every_machine_to_which_the_services_address_may_lead() -> None
     assert engine.stack_outputs()[0]["url"] == "https://10.240.3.10"
 
 
-def test_a_new_certificate_or_configuration_starts_a_new_pod(local: program.Engine) -> None:
+def test_a_new_certificate_starts_no_new_pod_and_a_new_issuer_does(local: program.Engine) -> None:
     def annotations(engine: program.Engine) -> Any:
         return engine.one("DaemonSet", "gateway").inputs["spec"]["template"]["metadata"]["annotations"]
 
-    assert annotations(program.run("local", {"cygnet:gateway": {"https_port": 444}})) != annotations(local)
+    again = program.run("local", {})  # all that a stack makes is made again
+    assert settings_of(again) != settings_of(local)
+    assert annotations(again) != annotations(local)
+    (caddy,) = pod()["containers"]
+    assert caddy["args"][-1] == "--watch"
 
 
 def test_what_it_mounts_is_what_we_make(local: program.Engine) -> None:
-    volumes = {volume["name"]: volume for volume in spec()["template"]["spec"]["volumes"]}
-    made = local.one("ConfigMap", "gateway").inputs
-    assert volumes["settings"]["configMap"]["name"] == made["metadata"]["name"]
-    assert volumes["tls"]["secret"]["secretName"] == local.one("Secret", "gateway").inputs["metadata"]["name"]
-    (caddy,) = spec()["template"]["spec"]["containers"]
-    (file,) = made["data"]
+    volumes = {volume["name"]: volume for volume in pod()["volumes"]}
+    made = local.one("Secret", "gateway").inputs
+    assert volumes["settings"]["secret"]["secretName"] == made["metadata"]["name"]
+    assert {item["key"] for item in volumes["settings"]["secret"]["items"]} <= set(made["stringData"])
+    (caddy,) = pod()["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in caddy["volumeMounts"]}
-    assert caddy["args"] == ["run", "--config", f"{mounts['settings']}/{file}"]
+    assert caddy["args"][:3] == ["run", "--config", f"{mounts['settings']}/caddy.json"]
+
+
+def test_what_an_authority_gave_outlives_the_pod() -> None:
+    acme = {"hostname": HOST, "certificate": {"kind": "acme"}}
+    engine = program.run("site", {"cygnet:gateway": acme})
+    claim = engine.one("PersistentVolumeClaim", "gateway-certificates").inputs["metadata"]
+    volumes = {volume["name"]: volume for volume in pod(**acme)["volumes"]}
+    assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim["name"]
+    assert claim["namespace"] == engine.one("DaemonSet", "gateway").inputs["metadata"]["namespace"]
 
 
 # Who may connect
@@ -137,6 +156,13 @@ def test_nothing_but_its_two_ports_is_open() -> None:
     assert not any(lets_in(gateway.network_policy(GatewayConfig()), "192.0.2.1", port) for port in (22, 80, 443, 2019))
 
 
+def test_it_reaches_the_outside_only_where_it_asks_for_a_certificate() -> None:
+    config = GatewayConfig(hostname=HOST, certificate={"kind": "acme"})
+    policy = gateway.network_policy(config, not_outside=["10.240.3.0/24"])
+    assert lets_out(policy, "192.0.2.1")
+    assert not lets_out(policy, "10.240.3.11")
+
+
 def test_it_reaches_the_hubs_proxy_and_dns_and_nothing_by_address() -> None:
     policy = gateway.network_policy(GatewayConfig())
     assert sorted(policy["policyTypes"]) == ["Egress", "Ingress"]
@@ -148,10 +174,15 @@ def test_it_reaches_the_hubs_proxy_and_dns_and_nothing_by_address() -> None:
 # Caddy's configuration
 
 
-def test_the_configuration_serves_the_stacks_certificate_and_asks_nobody_for_another() -> None:
-    made = gateway.caddy_config(GatewayConfig(), HOST, "proxy.hub.svc:8000")
-    assert made["admin"] == {"disabled": True}
-    assert list(made["apps"]["tls"]) == ["certificates"]
+def test_its_administration_is_off_and_nothing_is_issued_by_names_in_requests() -> None:
+    made = gateway.caddy_config(
+        GatewayConfig(), names=NAMES, hosts=["localhost"], proxy_address="proxy.hub.svc:8000", for_addresses={}
+    )
+    assert made["admin"] == {"disabled": True, "config": {"persist": False}}
+    assert made["apps"]["tls"]["certificates"]["automate"] == ["localhost"]
+    # Caddy makes an authority of this name where there is none, and has it trusted by its computer.
+    (authority,) = made["apps"]["pki"]["certificate_authorities"].items()
+    assert (authority[0], authority[1]["install_trust"]) == ("local", False)
     servers = made["apps"]["http"]["servers"]
     assert all(server["automatic_https"] == {"disable": True} for server in servers.values())
     assert {name: server["listen"] for name, server in servers.items()} == {"https": [":8443"], "http": [":8080"]}
@@ -200,48 +231,35 @@ class Running:
             return seen
 
 
-@pytest.fixture(scope="module", params=[HOST, "10.240.3.11"])
+@pytest.fixture(scope="module", params=[HOST, None])
 def caddy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     try:
-        binary = tools.path("caddy")
+        tools.path("caddy")
     except ToolMissing as missing:
         pytest.skip(str(missing))
     folder = tmp_path_factory.mktemp("caddy")
-    authority, key = new_authority("unit")
-    names = [HOST, "10.240.3.11", "localhost", "127.0.0.1"]
-    chain, private = issue_certificate(names, authority=authority, authority_key=key)
-    (folder / "tls.crt").write_text(chain)
-    (folder / "tls.key").write_text(private)
+    # Where a stack has no name, one of the test's own stands for the host that it asks by name.
+    authority = running_caddy.Authority(GatewayConfig(hostname=request.param, https_port=10443), NAMES)
     echo = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=echo.serve_forever, daemon=True).start()
-    made = gateway.caddy_config(GatewayConfig(https_port=10443), request.param, f"127.0.0.1:{echo.server_port}")
-    running = Running(free_port(), free_port(), ssl.create_default_context(cadata=authority))
-    text = json.dumps(made).replace("/etc/caddy/tls", str(folder))
-    text = text.replace('":8443"', f'"{LISTENS}:{running.https}"').replace('":8080"', f'"{LISTENS}:{running.http}"')
-    file = folder / "caddy.json"
-    file.write_text(text)
-    environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder), "HOME": str(folder)}
-    subprocess.run([binary, "validate", "--config", file], env=environment, check=True, capture_output=True)
-    with subprocess.Popen([binary, "run", "--config", file], env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            await_port(running.https)
-            yield running
-        finally:
-            process.terminate()
-            echo.shutdown()
-            echo.server_close()
-
-
-def await_port(port: int) -> None:
-    end = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection((LISTENS, port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < end, "Caddy does not answer"
-            time.sleep(0.05)
-        else:
-            return
+    made = Running(free_port(), free_port(), ssl.create_default_context(cadata=authority.certificate))
+    listens = {running_caddy.HTTPS: f"{LISTENS}:{made.https}", running_caddy.HTTP: f"{LISTENS}:{made.http}"}
+    settings = running_caddy.write_settings(
+        folder, authority, proxy_address=f"127.0.0.1:{echo.server_port}", listens=listens
+    )
+    try:
+        with running_caddy.running(settings, listens[running_caddy.HTTPS]):
+            for name in NAMES:
+                until(
+                    lambda name=name: made.get("/", name=name),
+                    f"it has one for {name}",
+                    seconds=20,
+                    through=ssl.SSLError,
+                )
+            yield made
+    finally:
+        echo.shutdown()
+        echo.server_close()
 
 
 @pytest.mark.parametrize("name", [HOST, "localhost", "127.0.0.1", "10.240.3.11"])

@@ -11,9 +11,10 @@ import yaml
 from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
-from components import hub, policies, secrets
+from components import hub, hub_pods, policies, secrets
 from components.hub import HubConfig
 from components.kubernetes import images_spec
+from components.sign_in.rights import RightsConfig
 from tests.unit import program
 from tests.unit.manifests import careless, lets_out, violations
 
@@ -35,7 +36,7 @@ def cygnet_hub(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("cygnet_hub")
 
 
-def settings(*, eos: bool = False, **keys: Any) -> dict[str, Any]:
+def settings(*, eos: bool = False, features: dict[str, tuple[str, ...]] | None = None, **keys: Any) -> dict[str, Any]:
     return hub.hub_settings(
         HubConfig(**keys),
         image="r/cygnet/session:1",
@@ -45,6 +46,8 @@ def settings(*, eos: bool = False, **keys: Any) -> dict[str, Any]:
         home_gib=7,
         trusted_networks=["10.244.0.0/16"],
         with_files=True,
+        auth={"kind": "accounts"},
+        rights=RightsConfig(features=features or {}),
     )
 
 
@@ -82,6 +85,7 @@ def test_a_host_of_links_is_a_name_and_nothing_else(host: str) -> None:
 def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
     other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"]}
+    other |= {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}}
     assert set(other) == set(HubConfig.model_fields)
     for key, value in other.items():
         assert settings(**{key: value}) != settings(), key
@@ -133,7 +137,7 @@ def test_the_addresses_that_the_hub_is_told_are_services_of_ours(local: program.
         for port in one.inputs["spec"]["ports"]
     }
     told = settings()
-    proxy_arguments = hub.proxy_spec("r/proxy:1")["template"]["spec"]["containers"][0]["args"]
+    proxy_arguments = hub_pods.proxy_spec("r/proxy:1")["template"]["spec"]["containers"][0]["args"]
     target = next(one for one in proxy_arguments if one.startswith("--default-target=")).partition("=")[2]
     for url in (told["hub_url"], told["proxy_api_url"], target):
         assert url.removeprefix("http://") in services
@@ -145,8 +149,8 @@ def test_the_addresses_that_the_hub_is_told_are_services_of_ours(local: program.
 @pytest.mark.parametrize(
     "template",
     [
-        hub.hub_spec("r/hub:1", "digest")["template"],
-        hub.proxy_spec("r/proxy:1")["template"],
+        hub_pods.hub_spec("r/hub:1", "digest")["template"],
+        hub_pods.proxy_spec("r/proxy:1")["template"],
         images_spec("session-image", ["r/session:1"], "r/pause:1")["template"],
     ],
     ids=["hub", "proxy", "session-image"],
@@ -197,7 +201,7 @@ def test_sessions_keep_to_the_level_that_their_namespace_enforces(eos: bool) -> 
 
 
 def test_new_settings_start_a_new_hub() -> None:
-    one, two = (hub.hub_spec("r/hub:1", digest)["template"]["metadata"]["annotations"] for digest in ("a", "b"))
+    one, two = (hub_pods.hub_spec("r/hub:1", digest)["template"]["metadata"]["annotations"] for digest in ("a", "b"))
     assert one != two
 
 
@@ -223,7 +227,7 @@ def test_new_settings_restart_the_hub_and_new_accounts_do_not(monkeypatch: pytes
 
 
 def rules() -> set[tuple[str, str]]:
-    return {(resource, verb) for rule in hub.HUB_RULES for resource in rule["resources"] for verb in rule["verbs"]}
+    return {(resource, verb) for rule in hub_pods.HUB_RULES for resource in rule["resources"] for verb in rule["verbs"]}
 
 
 def test_the_hub_cannot_delete_a_home() -> None:
@@ -247,7 +251,7 @@ def test_the_hub_may_do_so_in_the_namespace_of_sessions_only(local: program.Engi
     assert everywhere == ["hub"]
     assert (
         local.one("ClusterRole", "hub").inputs["rules"]
-        == hub.NODE_RULES
+        == hub_pods.NODE_RULES
         == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
     )
 

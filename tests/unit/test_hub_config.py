@@ -16,8 +16,12 @@ import pytest
 import yaml
 from argon2 import PasswordHasher
 from cygnet_hub import accounts, config, patience, start
-from cygnet_hub.accounts import Accounts, AccountsAuthenticator, client_address
+from cygnet_hub import user_ids as inside
+from cygnet_hub.accounts import Accounts, AccountsAuthenticator
+from cygnet_hub.address import client_address
+from cygnet_hub.oidc import OidcAuthenticator
 from cygnet_hub.patience import Counter, Patience
+from cygnet_hub.rights import Rights, admitted
 from cygnet_hub.settings import Secrets, Settings, SettingsError, read_secrets, read_settings
 from cygnet_hub.spawner import SessionSpawner
 from jupyterhub.app import JupyterHub
@@ -27,6 +31,8 @@ from jupyterhub.utils import format_exception
 from kubernetes_asyncio.client import ApiClient
 from tornado.web import HTTPError
 from traitlets.config import Config
+
+from components.sign_in import user_ids as outside
 
 SMALLEST: dict[str, Any] = {
     "sessions": {
@@ -197,7 +203,8 @@ def test_cookies_travel_by_https_only() -> None:
 
 def test_hub_settings_arrive() -> None:
     told = made(title="SWAN", announcement="<b>x</b>", hub_url="http://h:8081", active_session_limit=7).JupyterHub
-    assert told.template_vars == {"title": "SWAN", "announcement": "<b>x</b>", "files_url": None}
+    others = {"files_url": None, "password_url": None}
+    assert told.template_vars == {"title": "SWAN", "announcement": "<b>x</b>", **others}
     assert told.hub_connect_url == "http://h:8081"
     assert told.active_server_limit == 7
 
@@ -235,10 +242,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubespawner.spawner.shared_client", lambda _: None)
 
 
-def spawner(sessions: dict[str, Any] | None = None, *, user: str = "alice", **keys: Any) -> SessionSpawner:
+def spawner(
+    sessions: dict[str, Any] | None = None, *, user: str = "alice", member_of: tuple[str, ...] = (), **keys: Any
+) -> SessionSpawner:
     """The spawner of a user's session, configured as the hub configures it."""
-    person = SimpleNamespace(name=user, id=1, url=f"/user/{user}/")
-    known = SimpleNamespace(user_id={"alice": ALICE}.__getitem__)
+    groups = [SimpleNamespace(name=group) for group in member_of]
+    person = SimpleNamespace(name=user, id=1, url=f"/user/{user}/", groups=groups)
+    known = SimpleNamespace(user_id=lambda user: {"alice": ALICE}[user.name])
     return SessionSpawner(config=made(sessions, **keys), user=person, authenticator=known, _mock=True)
 
 
@@ -437,9 +447,19 @@ class Watched(SessionSpawner):  # type: ignore[misc]
         pass
 
 
+class Recorder:
+    """In place of the log of who did what."""
+
+    def __init__(self) -> None:
+        self.sessions: list[tuple[str, ...]] = []
+
+    def session(self, _spawner: Any, *told: str) -> None:
+        self.sessions.append(told)
+
+
 def watched(port: int, conditions: dict[str, str], phase: str = "Running") -> Watched:
     """A session on worker-1, at a port of this computer, with what Kubernetes says of its pod."""
-    person = SimpleNamespace(name="alice", id=1, url="/user/alice/")
+    person = SimpleNamespace(name="alice", id=1, url="/user/alice/", settings={"audit": Recorder()})
     found = {
         "metadata": {"name": "session-alice"},
         "spec": {"nodeName": "worker-1"},
@@ -479,6 +499,7 @@ def test_a_session_on_a_lost_machine_ends_and_its_pod_goes(silent: int) -> None:
     assert asyncio.run(session.poll()) == 1
     assert session.lost_machine == "worker-1"
     assert session.pods == {}
+    assert session.user.settings["audit"].sessions == [("end session", "done", "worker-1 does not answer")]
     assert asyncio.run(session.poll()) == 1
 
 
@@ -636,6 +657,93 @@ def test_what_is_a_choice_is_taken() -> None:
     found = spawner({"profiles": PROFILES, "releases": RELEASES})
     for options in ({}, {"release": "bleeding"}, {"profile": "large"}):
         asyncio.run(found._run_apply_user_options(options))
+
+
+FOR_GROUPS = {
+    "profiles": [PROFILES[0], {**PROFILES[1], "groups": ["staff"]}],
+    "releases": [RELEASES[0], {**RELEASES[1], "groups": ["beta", "staff"]}],
+}
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    ("member_of", "open_to_them"),
+    [
+        ((), {"profile": ["small"], "release": ["stable"]}),
+        (("beta", "other"), {"profile": ["small"], "release": ["stable", "bleeding"]}),
+        (("staff",), {"profile": ["small", "large"], "release": ["stable", "bleeding"]}),
+    ],
+)
+def test_what_is_for_a_group_is_shown_to_its_members_and_refused_to_others(
+    member_of: tuple[str, ...], open_to_them: dict[str, list[str]]
+) -> None:
+    found = spawner(FOR_GROUPS, member_of=member_of)
+    page = found.profile_list(found)
+    assert [one["slug"] for one in page] == open_to_them["profile"]
+    assert list(page[0]["profile_options"]["release"]["choices"]) == open_to_them["release"]
+    for name, values in {"profile": ["small", "large"], "release": ["stable", "bleeding"]}.items():
+        for value in values:
+            found.orm_spawner = SimpleNamespace(name="", user_options=None, state=None, server=None)
+            asked = found._run_apply_user_options({name: value})
+            if value in open_to_them[name]:
+                asyncio.run(asked)
+            else:
+                with pytest.raises(HTTPError):
+                    asyncio.run(asked)
+
+
+# Who may sign in
+
+
+def test_whoever_is_in_no_group_that_may_sign_in_is_told_which_may() -> None:
+    rights = Rights(sign_in=("lab", "staff"), admin=("staff",), admins=("root",))
+    assert admitted("ada", ["lab"], rights)["groups"] == ["lab"]
+    assert admitted("bob", ["staff"], rights)["groups"] == ["operators", "staff"]
+    assert admitted("root", [], rights)["groups"] == ["operators"]
+    with pytest.raises(HTTPError) as error:
+        admitted("eve", ["operators"], rights)
+    assert error.value.status_code == 403
+    assert "members of: lab, staff" in error.value.jupyterhub_message
+
+
+def test_a_providers_group_called_operators_makes_nobody_an_operator() -> None:
+    assert admitted("eve", ["operators", "lab"], Rights())["groups"] == ["lab"]
+
+
+def test_a_user_has_one_number_in_the_hub_and_on_machines() -> None:
+    for name in ("ada", "a", "seat-001", "a" * 31):
+        assert inside.user_id(name) == outside.user_id(name)
+
+
+def oidc(**claims: str) -> tuple[OidcAuthenticator, dict[str, str]]:
+    made_door = OidcAuthenticator(username_claim="preferred_username", uid_claim="uid", login_service="the lab")
+    return made_door, claims
+
+
+def test_a_claims_name_is_taken_as_it_is_or_refused() -> None:
+    door, claims = oidc(preferred_username="Ada")
+    assert door.user_info_to_username(claims) == "ada"
+    for name in ("ada.lovelace", "ada_l", "1ada", "", "a" * 32, "ada/../bob", "ada\n"):
+        with pytest.raises(HTTPError) as error:
+            door.user_info_to_username({"preferred_username": name})
+        assert error.value.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("number", "taken"), [("70000", True), ("0", False), ("999", False), ("x", False), ("", False)]
+)
+def test_a_claims_number_is_that_of_no_system_user(number: str, taken: bool) -> None:
+    door, claims = oidc(uid=number)
+
+    async def state() -> dict[str, Any]:
+        return {door.user_auth_state_key: claims}
+
+    user = SimpleNamespace(name="ada", get_auth_state=state)
+    if taken:
+        assert asyncio.run(door.user_id(user)) == int(number)
+    else:
+        with pytest.raises(HTTPError, match="gives no number for ada"):
+            asyncio.run(door.user_id(user))
 
 
 # A session that cannot start
@@ -870,7 +978,7 @@ def test_guesses_sent_at_once_are_not_free(door: AccountsAuthenticator) -> None:
         return await asyncio.gather(*tries, return_exceptions=True)
 
     found = asyncio.run(all_at_once())
-    assert found.count(None) < patience.FREE_PER_USER + accounts.CHECKS_AT_ONCE
+    assert found.count(None) < patience.FREE_PER_USER + door.checks_at_once
 
 
 def test_a_refusal_is_logged_without_the_password(

@@ -30,16 +30,14 @@ SECRETS = {"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 3
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """With the accounts ada, bob, and root, who is an operator."""
     folder = tmp_path_factory.mktemp("hub")
-    accounts = folder / "accounts.json"
     hashed = {
         name: {"hash": QUICK.hash(f"{name}'s"), "admin": name == "root", "uid": 70000}
         for name in ("ada", "bob", "root")
     }
-    accounts.write_text(json.dumps(hashed))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with running_hub(folder, port, SETTINGS, SECRETS, accounts) as address:
+    with running_hub(folder, port, SETTINGS, SECRETS, {"accounts.json": json.dumps(hashed)}) as address:
         yield address
 
 

@@ -22,9 +22,10 @@ import pytest
 import yaml
 
 import images
-from components.secrets import issue_certificate, new_authority
+from components.certificates import issue_certificate, new_authority
 from engine import cache, recipes
 from engine.errors import BuildFailed, EngineError
+from engine.process import Runner
 from engine.progress import Progress
 from engine.versions import VERSIONS
 from images import __main__ as command_line
@@ -203,6 +204,27 @@ def test_npm_packages_are_locked_by_hash_and_name_no_server(lock: Path) -> None:
     assert asked["dependencies"] == json.loads(lock.with_name("package.json").read_text())["dependencies"]
     assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
     assert [name for name, package in packages.items() if "resolved" in package] == []
+
+
+@pytest.mark.parametrize("lock", sorted(FOLDER.glob("*/maven.sha256")), ids=lambda lock: lock.parent.name)
+def test_what_comes_by_maven_is_locked_by_hash_and_names_no_server(lock: Path) -> None:
+    for line in lock.read_text().splitlines():
+        assert re.fullmatch(r"[0-9a-f]{64}  [\w.]+(:[\w.-]+){2}:zip", line)
+
+
+def test_what_comes_by_maven_and_is_not_what_was_locked_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = (
+        'for a; do case $a in -DoutputDirectory=*) mkdir -p "${a#*=}"; echo forged > "${a#*=}/thing-1.zip";; esac; done'
+    )
+    (tmp_path / "mvn").write_text(f"#!/bin/sh\n{forged}\n")
+    (tmp_path / "mvn").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    lock = tmp_path / "maven.sha256"
+    lock.write_text(f"{'0' * 64}  org.example:thing:1:zip\n")
+    with pytest.raises(EngineError, match=r"org\.example:thing:1:zip is not what it was when it was locked"):
+        context._maven(lock, tmp_path / "maven", Runner("test", tmp_path / "log", Progress()))
 
 
 def test_hub_and_session_have_the_same_jupyterhub() -> None:

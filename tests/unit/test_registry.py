@@ -14,7 +14,7 @@ from tests.unit import program
 
 
 def test_the_login_file_is_as_container_tools_read_it() -> None:
-    made = registry.login_file("10.0.0.1:5000", "pass:word")
+    made = registry.login_file("10.0.0.1:5000", "node", "pass:word")
     user, _, password = base64.b64decode(made["auths"]["10.0.0.1:5000"]["auth"]).decode().partition(":")
     assert (user, password) == ("node", "pass:word")
 
@@ -36,11 +36,11 @@ def test_an_image_goes_to_the_registry_as_this_computer_reaches_it_with_the_stac
     monkeypatch.setattr(pulumi.log, "info", told.append)
     outside = "203.0.113.5:5000"
     props = {"image": "hub", "reference": "10.0.0.1:5000/cygnet/hub:1", "authority": "CA", "password": "p"}
-    props["pushed_to"] = outside
+    props |= {"pushed_to": f"{outside}/cygnet", "username": "node"}
     made = registry._ImageProvider().create(props)
     assert made.outs == props
     assert (pushed["layout"], pushed["to"], pushed["ca"]) == (Path("/layouts/hub"), f"{outside}/cygnet/hub:1", "CA")
-    assert pushed["login"] == registry.login_file(outside, "p")
+    assert pushed["login"] == registry.login_file(outside, "node", "p")
     assert pushed["mode"] == 0o600
     assert not pushed["file"].exists()
     assert "sent" in "".join(told)

@@ -235,7 +235,9 @@ def test_the_outside_is_told_the_floating_ip_and_machines_their_own_addresses(be
     inner, shared = outputs["inventory"][0]["address"], outputs["parts"]["cluster"]["address"]
     assert inner != shared
     assert outputs["parts"]["registry"]["address"] == f"{inner}:5000"
-    assert {one.inputs["pushed_to"] for one in behind_router.of("Image")} == {f"{FLOATING['control-plane-1']}:5000"}
+    assert {one.inputs["pushed_to"] for one in behind_router.of("Image")} == {
+        f"{FLOATING['control-plane-1']}:5000/cygnet"
+    }
     plays = {one.inputs["playbook"]: one.inputs["variables"] for one in behind_router.of("Playbook")}
     assert plays["cluster.yml"]["cluster_public_address"] == FLOATING["entry"]
     assert plays["health.yml"]["health_api"] == f"{shared}:6443"

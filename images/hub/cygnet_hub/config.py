@@ -6,15 +6,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from traitlets.config import Config
 
 from cygnet_hub import files
-from cygnet_hub.accounts import OPERATORS, AccountsAuthenticator
+from cygnet_hub.accounts import AccountsAuthenticator
+from cygnet_hub.audit import Audit
+from cygnet_hub.kerberos import KerberosAuthenticator
 from cygnet_hub.links import to_session
+from cygnet_hub.oidc import CHANGE, OidcAuthenticator
+from cygnet_hub.rights import OPERATORS, may_choose
 from cygnet_hub.settings import FOLDER, Home, Profile, Release, Secrets, Sessions, Settings, Size
+from cygnet_hub.sign_in import OidcSettings
 from cygnet_hub.spawner import SessionSpawner
 from cygnet_hub.start import only_known, wait_for_server
 
@@ -24,31 +31,44 @@ VOLUME_HOME = "/home/{username}"
 # A home has the user's own name there: other machines know it by that, too.
 EOS_HOME = "/eos/user/{unescaped_username[0]}/{unescaped_username}"
 CULLER = "idle-culler"
+STATE = Path("/srv/jupyterhub")
 TEMPLATES = "/usr/local/share/cygnet/templates"
 PORT = 8888
+PASSWORD_URL = f"/hub/oauth_login?{CHANGE}=password&next=%2Fhub%2Fhome"
+_OWN = "/tmp"  # noqa: S108 - a session has one of its own
+CREDENTIALS = {
+    "kerberos": {"KRB5CCNAME": f"FILE:{_OWN}/kerberos-ticket", "KRB5_CONFIG": f"{_OWN}/krb5.conf"},
+    "oidc": {"BEARER_TOKEN_FILE": f"{_OWN}/access-token"},
+}
+"""Where a session has what its user was given at sign-in, by the kind of that: variables with paths of its own."""
 CVMFS = "/cvmfs"
 EOS = "/eos"
+AUTHENTICATORS = {"accounts": AccountsAuthenticator, "kerberos": KerberosAuthenticator, "oidc": OidcAuthenticator}
+"""Which one signs people in, by the kind that the settings say."""
+
 # Without access:servers: what is in a session is its user's alone.
 OPERATOR_SCOPES = ["admin-ui", "list:users", "read:users:activity", "servers", "list:services"]
 
 
-def configuration(settings: Settings, secrets: Secrets) -> Config:
-    """What jupyterhub_config.py says."""
+def configuration(settings: Settings, secrets: Secrets, state: Path = STATE) -> Config:
+    """What jupyterhub_config.py says; `state` is the hub's own folder."""
+    sign_in = AUTHENTICATORS[settings.auth.kind]
     return Config(
-        JupyterHub=hub(settings, secrets),
+        JupyterHub=hub(settings, secrets, state),
         ConfigurableHTTPProxy=proxy(settings, secrets),
         CryptKeeper={"keys": [bytes.fromhex(secrets.crypt_key.get_secret_value())]},
-        AccountsAuthenticator=authenticator(settings),
-        KubeSpawner=spawner(settings.sessions),
+        **{sign_in.__name__: authenticator(settings)},
+        KubeSpawner=spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {})),
     )
 
 
-def hub(settings: Settings, secrets: Secrets) -> dict[str, Any]:
-    """The hub itself: a restart of it ends no session and signs nobody out."""
+def hub(settings: Settings, secrets: Secrets, state: Path) -> dict[str, Any]:
+    """The hub itself: a restart of it ends no session and signs nobody out. What it keeps is in the folder `state`."""
+    audit = Audit(state / "audit", settings.trusted_networks)
     return {
-        "authenticator_class": AccountsAuthenticator,
+        "authenticator_class": AUTHENTICATORS[settings.auth.kind],
         "spawner_class": SessionSpawner,
-        "db_url": "sqlite:////srv/jupyterhub/jupyterhub.sqlite",
+        "db_url": f"sqlite:///{state}/jupyterhub.sqlite",
         "cookie_secret": bytes.fromhex(secrets.cookie_secret.get_secret_value()),
         "hub_bind_url": "http://0.0.0.0:8081",
         "hub_connect_url": settings.hub_url,
@@ -58,13 +78,18 @@ def hub(settings: Settings, secrets: Secrets) -> dict[str, Any]:
         "last_activity_interval": 30,
         "active_server_limit": settings.active_session_limit,
         # Users come through HTTPS only, under whatever name: their own, or 127.0.0.1 through a tunnel.
-        "tornado_settings": {"cookie_options": {"secure": True, "samesite": "Lax"}},
-        "user_redirect_hook": to_session(titles(settings.sessions)),
+        "tornado_settings": {
+            "cookie_options": {"secure": True, "samesite": "Lax"},
+            "log_function": audit.request,
+            "audit": audit,
+        },
+        "user_redirect_hook": to_session(lambda user: titles(open_to(user, settings.sessions))),
         "template_paths": [TEMPLATES],
         "template_vars": {
             "title": settings.title,
             "announcement": settings.announcement,
             "files_url": files.PREFIX if settings.files_port else None,
+            "password_url": PASSWORD_URL if has_own_provider(settings) else None,
         },
         "services": [
             *([idle_culler(settings.idle_hours)] if settings.idle_hours else []),
@@ -72,6 +97,11 @@ def hub(settings: Settings, secrets: Secrets) -> dict[str, Any]:
         ],
         "load_roles": roles(culler=bool(settings.idle_hours), with_files=bool(settings.files_port)),
     }
+
+
+def has_own_provider(settings: Settings) -> bool:
+    """Whether people sign in at a Keycloak of the stack: there they change their passwords."""
+    return isinstance(settings.auth, OidcSettings) and settings.auth.internal_url is not None
 
 
 def roles(*, culler: bool, with_files: bool) -> list[dict[str, Any]]:
@@ -115,17 +145,25 @@ def proxy(settings: Settings, secrets: Secrets) -> dict[str, Any]:
 
 
 def authenticator(settings: Settings) -> dict[str, Any]:
-    """Whoever has an account may come in."""
+    """Whoever is known may come in, unless `rights` say otherwise; all else is the kind's own."""
+    folder = FOLDER / "secrets"
     return {
         "allow_all": True,
         "manage_groups": True,
-        "accounts_file": str(FOLDER / "secrets" / "accounts.json"),
-        "trusted_networks": list(settings.trusted_networks),
+        "rights": settings.auth.rights,
+        # Who lost a right has no session started by it.
+        "refresh_pre_spawn": True,
+        **AUTHENTICATORS[settings.auth.kind].told(settings, folder),
     }
 
 
-def spawner(sessions: Sessions) -> dict[str, Any]:
-    """Sessions as pods that Kubernetes' `restricted` standard admits."""
+def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Sessions as pods that Kubernetes' `restricted` standard admits.
+
+    Args:
+        sessions: What the settings say of them.
+        credentials: Variables that say where what was given at sign-in is.
+    """
     scratch = {"tmp": "/tmp", "passwd": "/var/lib/extrausers", "shm": "/dev/shm"}  # noqa: S108 - the pod's own
     shared_memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
     folders = [
@@ -172,6 +210,7 @@ def spawner(sessions: Sessions) -> dict[str, Any]:
             "HOME": homes.path,
             "USER": homes.user,
             "CYGNET_LINK_HOSTS": " ".join(sessions.link_hosts),
+            **(credentials or {}),
             **_literal(sessions.environment),
         },
         "volumes": [
@@ -240,7 +279,7 @@ def eos_homes() -> Homes:
     return Homes(
         path=EOS_HOME,
         user="{unescaped_username}",
-        settings={"uid": lambda spawner: spawner.authenticator.user_id(spawner.user.name)},
+        settings={"uid": lambda spawner: spawner.authenticator.user_id(spawner.user)},
     )
 
 
@@ -255,19 +294,34 @@ def machines_folder(name: str, path: str, claim: str | None, *, read_only: bool)
 
 
 def choices(sessions: Sessions) -> dict[str, Any]:
-    """The start page: a size and a software release, each where there is something to choose; else there is no page."""
+    """The start page, and what keeps to it whatever is sent."""
+    for_groups = any(one.groups for one in (*sessions.profiles, *sessions.releases))
+    return {
+        "profile_list": (lambda spawner: start_page(open_to(spawner.user, sessions)))
+        if for_groups
+        else start_page(sessions),
+        "additional_profile_form_template_paths": [TEMPLATES],
+        "options_from_form": "simple",
+        "apply_user_options": only_known(lambda user: titles(open_to(user, sessions))),
+    }
+
+
+def open_to(user: Any, sessions: Sessions) -> Sessions:
+    """The sessions that a user may have: what is for groups is there for their members only."""
+    groups = [group.name for group in user.groups]
+    mine = {name: tuple(may_choose(getattr(sessions, name), groups)) for name in ("profiles", "releases")}
+    return sessions.model_copy(update=mine)
+
+
+def start_page(sessions: Sessions) -> list[dict[str, Any]]:
+    """A size and a software release, each where there is something to choose; else there is no page."""
     sizes = [profile(one, sessions, default=one is sessions.profiles[0]) for one in sessions.profiles]
     if sessions.releases:
         # Releases are options of a profile, so there has to be one.
         sizes = sizes or [{"slug": "session", "display_name": "Session", "default": True}]
         option = {"release": {"display_name": "Software", "choices": dict(map(release, sessions.releases))}}
         sizes = [{**size, "profile_options": option} for size in sizes]
-    return {
-        "profile_list": sizes,
-        "additional_profile_form_template_paths": [TEMPLATES],
-        "options_from_form": "simple",
-        "apply_user_options": only_known(titles(sessions)),
-    }
+    return sizes
 
 
 def titles(sessions: Sessions) -> dict[str, dict[str, str]]:

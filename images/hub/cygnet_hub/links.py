@@ -20,10 +20,15 @@ Titles = Mapping[str, Mapping[str, str]]
 """What may be chosen for a session: for each name the values with their titles, the default first."""
 
 
-def to_session(choices: Titles) -> Callable[[str, HTTPServerRequest, Any, str], str | None]:
-    """JupyterHub's `user_redirect_hook`: where a link leads to; None where it says nothing of the session."""
+def to_session(choices_of: Callable[[Any], Titles]) -> Callable[[str, HTTPServerRequest, Any, str], str | None]:
+    """JupyterHub's `user_redirect_hook`: where a link leads to; None where it says nothing of the session.
+
+    Args:
+        choices_of: What a user may choose.
+    """
 
     def redirect(path: str, request: HTTPServerRequest, user: Any, base_url: str) -> str | None:
+        choices = choices_of(user)
         query = parse_qsl(request.query, keep_blank_values=True)
         wanted = {name: value for name, value in query if name in choices}
         if not wanted:

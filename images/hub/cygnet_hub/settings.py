@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -21,6 +19,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from cygnet_hub.model import Model
+from cygnet_hub.sign_in import AccountsSettings, AuthSettings
 
 FOLDER = Path("/etc/cygnet")
 
@@ -32,11 +33,7 @@ class SettingsError(Exception):
     """The hub cannot start with what it was told; the text names the file, each finding and the cure."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Toleration(_Model):
+class Toleration(Model):
     """A taint of a node that sessions may ignore; the fields are Kubernetes' own."""
 
     key: str
@@ -45,7 +42,7 @@ class Toleration(_Model):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
 
 
-class Size(_Model):
+class Size(Model):
     """What a session may use, and what is kept free for it."""
 
     cores: Cores
@@ -76,11 +73,13 @@ class Profile(Size):
     title: str
     """What the user reads."""
     description: str = ""
-    node_selector: dict[str, str] = {}
+    groups: tuple[str, ...] = ()
+    """Whose members may choose it; none: everyone."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes that take such sessions, besides the common ones."""
 
 
-class Release(_Model):
+class Release(Model):
     """Software that a session may have, as a choice on that page."""
 
     name: str
@@ -88,6 +87,8 @@ class Release(_Model):
     title: str
     """What the user reads."""
     description: str = ""
+    groups: tuple[str, ...] = ()
+    """Whose members may choose it; none: everyone."""
     view: str = Field(pattern=r"^/")
     """Folder that is the software: sessions source its setup.sh."""
 
@@ -95,7 +96,7 @@ class Release(_Model):
 Choice = TypeVar("Choice", Profile, Release)
 
 
-class Home(_Model):
+class Home(Model):
     """The user's own folder: one volume per user, kept when the session ends."""
 
     storage_class: str
@@ -103,7 +104,7 @@ class Home(_Model):
     size_gib: int = Field(10, ge=1)
 
 
-class Sessions(_Model):
+class Sessions(Model):
     """Where and how a user's session runs."""
 
     namespace: str = "sessions"
@@ -126,11 +127,11 @@ class Sessions(_Model):
     """What fits into /tmp; a session that writes more is ended by Kubernetes."""
     start_timeout_seconds: int = Field(300, ge=10)
     """A first pull of the image counts."""
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     link_hosts: tuple[str, ...] = ()
     """Hosts from which links may bring repositories; none: from any."""
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     """Variables of every session, for example TZ. Not for secrets: users see them."""
 
     @model_validator(mode="after")
@@ -148,7 +149,7 @@ class Sessions(_Model):
         return choices
 
 
-class Settings(_Model):
+class Settings(Model):
     """All of hub.yaml."""
 
     title: str = "cygnet"
@@ -167,10 +168,12 @@ class Settings(_Model):
     """Sessions at the same time; 0: as many as fit."""
     files_port: int | None = Field(None, ge=1, le=65535)
     """Where the gateway asks who wants to see files; none: there is no page of files."""
+    auth: AuthSettings = AccountsSettings()
+    """How people sign in, and who may do what."""
     sessions: Sessions
 
 
-class Secrets(_Model):
+class Secrets(Model):
     """The hub's keys, each a file of its name (with - for _) in the folder of secrets."""
 
     proxy_token: SecretStr

@@ -34,6 +34,7 @@ class SessionSpawner(KubeSpawner):  # type: ignore[misc]
             return None
         self.lost_machine = pod["spec"]["nodeName"]
         self.log.warning("%s: the machine %s does not answer; the session ends", self._log_name, self.lost_machine)
+        self.user.settings["audit"].session(self, "end session", "done", f"{self.lost_machine} does not answer")
         await self.stop(now=True)
         return 1
 
@@ -59,7 +60,16 @@ class SessionSpawner(KubeSpawner):  # type: ignore[misc]
         """Starts the session on a machine that Kubernetes chooses."""
         self.lost_machine = ""
         begun: asyncio.Future[Any] = super().start()
+        begun.add_done_callback(self._started)
         return begun
+
+    def _started(self, begun: asyncio.Future[Any]) -> None:
+        """Notes for the log how a start ended."""
+        if begun.cancelled() or (error := begun.exception()):
+            why = "took too long" if begun.cancelled() else str(getattr(error, "log_message", None) or error)
+            self.user.settings["audit"].session(self, "start session", "failed", why)
+        else:
+            self.user.settings["audit"].session(self, "start session", "done")
 
     def get_state(self) -> dict[str, Any]:
         """What the hub remembers of the session, beyond its end and a restart of the hub."""

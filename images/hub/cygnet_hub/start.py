@@ -24,14 +24,15 @@ def refusal(status: int, message: str) -> HTTPError:
     return error
 
 
-def only_known(choices: Mapping[str, Collection[str]]) -> Callable[[Any, Any], None]:
+def only_known(choices_of: Callable[[Any], Mapping[str, Collection[str]]]) -> Callable[[Any, Any], None]:
     """A hook that refuses what is no choice of the start page. Users may send anything: the API takes what they write.
 
     Args:
-        choices: The values that may be chosen, for each name.
+        choices_of: The values that a user may choose, for each name.
     """
 
     def check(spawner: Any, chosen: Mapping[str, Any]) -> None:
+        choices = choices_of(spawner.user)
         try:
             for name, value in chosen.items():
                 check_choice(name, value, choices)

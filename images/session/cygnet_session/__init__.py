@@ -15,7 +15,8 @@ EVERY_SECONDS = 60
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": "cygnet_session"}, {"module": "cygnet_session.page"}]
+    others = ("access_token", "kerberos_ticket", "page")
+    return [{"module": "cygnet_session"}, *({"module": f"cygnet_session.{name}"} for name in others)]
 
 
 def _load_jupyter_server_extension(server: Any) -> None:

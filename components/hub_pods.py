@@ -1,0 +1,78 @@
+"""The hub's own pods, and what it may do in the cluster: as plain data."""
+
+from typing import Any
+
+from components.kubernetes import SCRATCH, container, pod_template
+from components.policies import HUB_NAMESPACE, HUB_PORT, PROXY_API_PORT, PROXY_PORT, SIGN_IN_PORT, labels
+
+_SETTINGS = "/etc/cygnet"
+_SECRETS = "/etc/cygnet/secrets"
+_DATABASE = "/srv/jupyterhub"
+
+
+def hub_spec(image: str, started_with: str, *, on_control_plane: bool = True) -> dict[str, Any]:
+    """One hub; it may only be one, for its database is a file."""
+    hub = container(
+        "hub",
+        image,
+        ports={"api": HUB_PORT, "sign-in": SIGN_IN_PORT},
+        mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _DATABASE, "scratch": SCRATCH},
+        requests={"cpu": "50m", "memory": "200Mi"},
+        limits={"memory": "1Gi"},
+        ready={"httpGet": {"path": "/hub/health", "port": "api"}, "periodSeconds": 2},
+    )
+    return {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": labels("hub")},
+        "template": pod_template(
+            labels("hub"),
+            hub,
+            annotations={"cygnet.io/settings": started_with},
+            volumes={
+                "settings": {"configMap": {"name": "hub"}},
+                "secrets": {"secret": {"secretName": "hub", "defaultMode": 0o440}},
+                "database": {"persistentVolumeClaim": {"claimName": "hub"}},
+                "scratch": {"emptyDir": {}},
+            },
+            service_account="hub",
+            on_control_plane=on_control_plane,
+        ),
+    }
+
+
+def proxy_spec(image: str, *, on_control_plane: bool = True) -> dict[str, Any]:
+    """The proxy that knows which session is whose; it goes on while the hub restarts."""
+    proxy = container(
+        "proxy",
+        image,
+        args=[
+            f"--port={PROXY_PORT}",
+            "--api-ip=0.0.0.0",
+            f"--api-port={PROXY_API_PORT}",
+            f"--default-target=http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}",
+            f"--error-target=http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}/hub/error",
+        ],
+        ports={"http": PROXY_PORT, "api": PROXY_API_PORT},
+        env={"CONFIGPROXY_AUTH_TOKEN": {"secretKeyRef": {"name": "hub", "key": "proxy-token"}}},
+        requests={"cpu": "50m", "memory": "80Mi"},
+        limits={"memory": "512Mi"},
+        ready={"tcpSocket": {"port": "http"}, "periodSeconds": 2},
+    )
+    return {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},  # two would each know half of the sessions
+        "selector": {"matchLabels": labels("proxy")},
+        "template": pod_template(labels("proxy"), proxy, on_control_plane=on_control_plane),
+    }
+
+
+HUB_RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "create", "delete"]},
+    {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["get", "list", "watch", "create"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
+]
+"""What the hub may do in the namespace of sessions. It may not delete a home."""
+
+NODE_RULES: list[dict[str, Any]] = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+"""What the hub may see of machines."""

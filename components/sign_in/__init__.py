@@ -1,0 +1,1 @@
+"""The kinds of sign-in: one module for each, and what each gives."""

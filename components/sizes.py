@@ -1,0 +1,62 @@
+"""Sizes of sessions: what each may use, what is kept for it, and for whom it is."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from components.base import PartConfig
+from components.sign_in.rights import RightsConfig
+
+STANDARD = "standard"
+"""The size that every stack has."""
+
+
+class SizeConfig(PartConfig):
+    """A further size of sessions, on the start page."""
+
+    title: Annotated[str, Field(min_length=1, max_length=60, description="What users read")]
+    cores: Annotated[float, Field(gt=0, le=256, description="Cores a session may use when they are free")]
+    memory_gib: Annotated[float, Field(gt=0, le=4096, description="GiB of memory at which a session is ended")]
+    cores_guaranteed: Annotated[
+        float | None, Field(gt=0, le=256, description="Cores kept for each session; none: a tenth of cores")
+    ] = None
+    memory_gib_guaranteed: Annotated[
+        float | None,
+        Field(gt=0, le=4096, description="GiB of memory kept for each session; none: a quarter of memory_gib"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _guaranteed_within_limits(self) -> "SizeConfig":
+        check_guarantees(self)
+        return self
+
+
+def check_guarantees(size: PartConfig) -> None:
+    """Returns when no more is kept for a session than it may use. Raises ValueError."""
+    for limit in ("cores", "memory_gib"):
+        guaranteed = f"{limit}_guaranteed"
+        if (getattr(size, guaranteed) or 0) > getattr(size, limit):
+            raise ValueError(
+                f"{guaranteed} ({getattr(size, guaranteed):g}) is more than {limit} ({getattr(size, limit):g}); "
+                f"raise {limit}, or lower {guaranteed}"
+            )
+
+
+def profiles(standard: PartConfig, sizes: Mapping[str, SizeConfig], rights: RightsConfig) -> list[dict[str, Any]]:
+    """The sizes of sessions on the start page: what is for everyone, then those that the stack adds."""
+    added = {
+        name: {"title": size.title, **resources(size), "groups": list(rights.features.get(name, ()))}
+        for name, size in sizes.items()
+    }
+    return [
+        {"name": name, **size}
+        for name, size in {STANDARD: {"title": "Standard", **resources(standard)}, **added}.items()
+    ]
+
+
+def resources(size: PartConfig) -> dict[str, float]:
+    """What of a size is about resources, as the hub names it."""
+    return size.model_dump(
+        include={"cores", "cores_guaranteed", "memory_gib", "memory_gib_guaranteed"}, exclude_none=True
+    )

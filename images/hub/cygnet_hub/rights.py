@@ -1,0 +1,49 @@
+"""Who may sign in, who is an operator, and who may choose what: decided here, whatever a browser sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cygnet_hub.model import Model
+from cygnet_hub.start import refusal
+
+OPERATORS = "operators"
+"""The hub's group of those who may see and stop all sessions; what that is stands in the role of the hub."""
+
+
+class Rights(Model):
+    """The stack's table of groups, as far as it is about signing in."""
+
+    sign_in: tuple[str, ...] = ()
+    """Groups whose members may sign in; none: everyone who is known."""
+    admin: tuple[str, ...] = ()
+    """Groups whose members are operators."""
+    admins: tuple[str, ...] = ()
+    """Names of operators."""
+
+
+def admitted(name: str, groups: Iterable[str], rights: Rights, *, operator: bool = False) -> dict[str, Any]:
+    """A user who may come in, as JupyterHub wants it. Nobody is an administrator there, who may open others' sessions.
+
+    >>> admitted("root", ["staff", "operators"], Rights(admins=("root",)))
+    {'name': 'root', 'admin': False, 'groups': ['operators', 'staff']}
+
+    Raises:
+        HTTPError: 403, the user is in no group that may sign in.
+    """
+    mine = {*groups} - {OPERATORS}  # a provider's group of that name makes nobody an operator
+    operator = operator or name in rights.admins or not mine.isdisjoint(rights.admin)
+    if rights.sign_in and mine.isdisjoint(rights.sign_in) and not operator:
+        raise refusal(
+            403,
+            f"{name} may not sign in here, which is for members of: {', '.join(rights.sign_in)}. "
+            "Ask those who run this service to become one, then sign in again.",
+        )
+    return {"name": name, "admin": False, "groups": sorted({*mine, OPERATORS} if operator else mine)}
+
+
+def may_choose(offered: Iterable[Any], groups: Iterable[str]) -> list[Any]:
+    """Of profiles or releases those that a member of these groups may choose, in their order."""
+    mine = {*groups}
+    return [one for one in offered if not one.groups or not mine.isdisjoint(one.groups)]
