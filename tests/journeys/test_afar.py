@@ -1,10 +1,8 @@
-"""From afar: the service behind an HTTPS proxy of the site, through an SSH tunnel, and through a SOCKS proxy.
+"""From afar: the service through an SSH tunnel, and through a SOCKS proxy.
 
 Each time a person signs in, runs a cell, looks at the page of files, where sign-in comes back to, and signs out.
 """
 
-import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,8 +14,6 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from components.certificates import issue_certificate, new_authority
-from engine import tools
 from tests.live.browser import browser
 from tests.live.person import Person
 from tests.live.ports import free_ports, listens
@@ -26,15 +22,14 @@ from tests.live.visitor import Visitor
 from tests.live.waiting import until
 
 LOOPBACK = "127.0.0.1"
-PORTAL = "portal.localhost"  # a browser knows by itself that this is the loopback
 
 
 @pytest.fixture
 def visit(stack: LiveStack, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Has a person do all that one does, with a browser of their own: `visit(url, hosts, ca_file, proxy)`."""
+    """Has a person do all that one does, with a browser of their own: `visit(url, hosts, proxy)`."""
 
-    def do(url: str, hosts: set[str | None], ca_file: Path | None = None, proxy: str | None = None) -> None:
-        with browser(ca_file or stack.ca_file, tmp_path / "browser", url, proxy=proxy) as window:
+    def do(url: str, hosts: set[str | None], proxy: str | None = None) -> None:
+        with browser(stack.ca_file, tmp_path / "browser", url, proxy=proxy) as window:
             password, pictures = stack.accounts["physicist"], request.config.option.pictures
             physicist = Person(window, url, "physicist", password, pictures=pictures)
             try:
@@ -50,12 +45,6 @@ def visit(stack: LiveStack, tmp_path: Path, request: pytest.FixtureRequest) -> C
             thread.submit(do, *arguments, **options).result()  # type: ignore[arg-type]
 
     return beside
-
-
-def test_behind_an_https_proxy_of_the_site(stack: LiveStack, visit: Callable[..., None], tmp_path: Path) -> None:
-    port = _pair_of_ports()
-    with _site_proxy(stack, port, tmp_path) as ca_file:
-        visit(f"https://{PORTAL}:{port}", {PORTAL}, ca_file=ca_file)
 
 
 def test_through_an_ssh_tunnel(stack: LiveStack, visit: Callable[..., None]) -> None:
@@ -102,50 +91,6 @@ def _ssh(stack: LiveStack, port: int, *forwards: str) -> Iterator[None]:
             yield
         finally:
             ssh.terminate()
-
-
-@contextmanager
-def _site_proxy(stack: LiveStack, port: int, folder: Path) -> Iterator[Path]:
-    """A proxy that ends TLS under a name and ports of its own; gives the authority that vouches for it."""
-    authority, authority_key = new_authority("site")
-    chain, key = issue_certificate([PORTAL], authority=authority, authority_key=authority_key)
-    (folder / "site.crt").write_text(authority)
-
-    def server(listened: str, url: str) -> dict[str, object]:
-        forwarded = {
-            "handler": "reverse_proxy",
-            "upstreams": [{"dial": _target(url)}],
-            # What a proxy of a site has to leave as it is.
-            "headers": {"request": {"set": {"Host": ["{http.request.hostport}"]}}},
-            "transport": {
-                "protocol": "http",
-                "tls": {
-                    "ca": {"provider": "file", "pem_files": [str(stack.ca_file)]},
-                    "server_name": str(urlsplit(url).hostname),
-                },
-            },
-        }
-        return {
-            "listen": [f"{LOOPBACK}:{listened}"],
-            "routes": [{"handle": [forwarded]}],
-            "tls_connection_policies": [{}],
-            "automatic_https": {"disable": True},
-        }
-
-    servers = {"service": server(str(port), stack.url)}
-    if files := stack.parts["files"]:
-        servers["files"] = server(f"1{port}", files["url"])
-    loaded = {"certificates": {"load_pem": [{"certificate": chain, "key": key}]}}
-    settings = {"admin": {"disabled": True}, "apps": {"tls": loaded, "http": {"servers": servers}}}
-    (folder / "site.json").write_text(json.dumps(settings))
-    environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-    command = [tools.path("caddy"), "run", "--config", folder / "site.json"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as caddy:
-        try:
-            until(lambda: listens(port), "the proxy of the site listens", seconds=20, every=0.1)
-            yield folder / "site.crt"
-        finally:
-            caddy.terminate()
 
 
 def _target(url: str) -> str:
