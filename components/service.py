@@ -1,35 +1,135 @@
 """The whole service: the parts of a stack, wired in order."""
 
+from collections.abc import Sequence
+
 import pulumi
 
 from components.auth import Auth
 from components.cluster import OwnCluster
 from components.config import ServiceConfig
 from components.cvmfs import Cvmfs
+from components.cvmfs_pods import CvmfsPods
 from components.eos import Eos
+from components.existing_cluster import ExistingCluster
 from components.files import Files, has_page
-from components.gateway import Gateway, public_url, service_host
+from components.gateway import Gateway, Site, public_url, service_host
 from components.health import Health
 from components.hub import Hub
 from components.login import Login
 from components.machines import Machines
-from components.registry import OwnRegistry
+from components.parts import PARTS
+from components.registry import OwnRegistry, Registry
 from components.secrets import Authority
 from components.software import Software
 from components.sources.source import Opening
 from components.storage import Storage
 
 
-class Service(pulumi.ComponentResource):
-    """A web-based analysis service, as a stack file declares it.
+class AnyService(pulumi.ComponentResource):
+    """What every service has, whatever it stands on. Who is one makes its parts in order, these by the methods here.
 
     `outputs()` is all that smoke tests, operations and other stacks may use.
     """
 
-    def __init__(self, name: str, config: ServiceConfig, opts: pulumi.ResourceOptions | None = None) -> None:
+    authority: Authority
+    registry: Registry
+    cluster: OwnCluster | ExistingCluster
+    storage: Storage
+    software: Software
+    cvmfs: Cvmfs | CvmfsPods
+    auth: Auth
+    eos: Eos
+    hub: Hub
+    gateway: Gateway
+
+    def __init__(self, name: str, config: ServiceConfig, opts: pulumi.ResourceOptions | None) -> None:
         super().__init__("cygnet:index:Service", name, None, opts)
-        inside = pulumi.ResourceOptions(parent=self)
-        self.authority = Authority("authority", common_name=f"cygnet {name}", opts=inside)
+        self._config = config
+        self._inside = pulumi.ResourceOptions(parent=self)
+        self.authority = Authority("authority", common_name=f"cygnet {name}", opts=self._inside)
+
+    def _auth(self, url: pulumi.Output[str]) -> Auth:
+        """Sign-in, at the service's address."""
+        return Auth(
+            "auth",
+            self._config.auth,
+            cluster=self.cluster,
+            registry=self.registry,
+            storage=self.storage,
+            title=self._config.hub.title,
+            url=url,
+            opts=self._inside,
+        )
+
+    def _hub(self) -> Hub:
+        return Hub(
+            "hub",
+            self._config.hub,
+            cluster=self.cluster,
+            storage=self.storage,
+            registry=self.registry,
+            software=self.software,
+            cvmfs=self.cvmfs,
+            auth=self.auth,
+            eos=self.eos,
+            with_files=has_page(self._config.files, self._config.eos),
+            trusted_proxies=self._config.gateway.trusted_proxies,
+            opts=self._inside,
+        )
+
+    def _gateway(self, sites: Sequence[Site] = ()) -> Gateway:
+        return Gateway(
+            "gateway",
+            self._config.gateway,
+            cluster=self.cluster,
+            registry=self.registry,
+            storage=self.storage,
+            hub=self.hub,
+            sign_in=self.auth.provided,
+            authority=self.authority,
+            sites=sites,
+            opts=self._inside,
+        )
+
+    def outputs(self) -> dict[str, pulumi.Input[object]]:
+        """What the stack tells: addresses, how to get in, and where each part is."""
+        told = {
+            "registry": {"address": self.registry.address},
+            "software": self.software.told,
+            "auth": {"kind": self.auth.kind, "admins": self.auth.admins},
+            "eos": self.eos.told,
+            "hub": {"namespace": self.hub.namespace, "sessions_namespace": self.hub.sessions_namespace},
+            "gateway": self.gateway.told,
+            **self._told(),
+        }
+        return {
+            "url": self.gateway.url,
+            "accounts": self.auth.passwords,
+            **({"realm": self.auth.provided.administration} if self.auth.provided.administration else {}),
+            "certificate_authority": self.gateway.certificate_authority,
+            **self._access(),
+            "kubeconfig": self.cluster.kubeconfig,
+            "parts": {part: told[part] for part in PARTS},
+        }
+
+    def _told(self) -> dict[str, pulumi.Input[object]]:
+        """What is told of the parts that are not alike everywhere."""
+        raise NotImplementedError
+
+    def _access(self) -> dict[str, pulumi.Input[object]]:
+        """`inventory`, the machines, and `private_key`, which opens them."""
+        raise NotImplementedError
+
+
+class Service(AnyService):
+    """A web-based analysis service on machines, as a stack file declares it."""
+
+    cluster: OwnCluster
+    cvmfs: Cvmfs
+
+    def __init__(self, name: str, config: ServiceConfig, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, config, opts)
+        inside = self._inside
         self.machines = Machines(
             "machines",
             config.machines,
@@ -38,29 +138,21 @@ class Service(pulumi.ComponentResource):
             virtual=config.virtual_address,
             opts=inside,
         )
-        self.registry = OwnRegistry("registry", machines=self.machines, authority=self.authority, opts=inside)
+        registry = OwnRegistry("registry", machines=self.machines, authority=self.authority, opts=inside)
+        self.registry = registry
         self.cluster = OwnCluster(
             "cluster",
             config.cluster,
             machines=self.machines,
-            registry=self.registry,
+            registry=registry,
             shared_folder=config.storage.folder,
             opts=inside,
         )
         self.storage = Storage("storage", config.storage, cluster=self.cluster, registry=self.registry, opts=inside)
         self.software = Software("software", config.software, machines=self.machines, opts=inside)
         self.cvmfs = Cvmfs("cvmfs", config.cvmfs, machines=self.machines, software=self.software, opts=inside)
-        self.auth = Auth(
-            "auth",
-            config.auth,
-            cluster=self.cluster,
-            registry=self.registry,
-            storage=self.storage,
-            title=config.hub.title,
-            url=service_host(config.gateway, self.cluster).apply(
-                lambda host: public_url(host, config.gateway.https_port)
-            ),
-            opts=inside,
+        self.auth = self._auth(
+            service_host(config.gateway, self.cluster).apply(lambda host: public_url(host, config.gateway.https_port))
         )
         self.eos = Eos("eos", config.eos, machines=self.machines, auth=self.auth, opts=inside)
         self.health = Health(
@@ -72,20 +164,7 @@ class Service(pulumi.ComponentResource):
             eos=self.eos,
             opts=inside,
         )
-        self.hub = Hub(
-            "hub",
-            config.hub,
-            cluster=self.cluster,
-            storage=self.storage,
-            registry=self.registry,
-            software=self.software,
-            cvmfs=self.cvmfs,
-            auth=self.auth,
-            eos=self.eos,
-            with_files=has_page(config.files, config.eos),
-            trusted_proxies=config.gateway.trusted_proxies,
-            opts=inside,
-        )
+        self.hub = self._hub()
         self.login = Login(
             "login",
             config.login,
@@ -98,22 +177,11 @@ class Service(pulumi.ComponentResource):
             auth=self.auth,
             opts=inside,
         )
-        self.files = self._files(config, inside)
-        self.gateway = Gateway(
-            "gateway",
-            config.gateway,
-            cluster=self.cluster,
-            registry=self.registry,
-            storage=self.storage,
-            hub=self.hub,
-            sign_in=self.auth.provided,
-            authority=self.authority,
-            sites=[self.files.site] if self.files else [],
-            opts=inside,
-        )
+        self.files = self._files(config)
+        self.gateway = self._gateway([self.files.site] if self.files else [])
         self.register_outputs(self.outputs())
 
-    def _files(self, config: ServiceConfig, inside: pulumi.ResourceOptions) -> Files | None:
+    def _files(self, config: ServiceConfig) -> Files | None:
         """The page of files, where there is something that it could show."""
         if not has_page(config.files, config.eos):
             return None
@@ -128,35 +196,22 @@ class Service(pulumi.ComponentResource):
             data=config.eos.data,
             auth=self.auth,
             service_port=config.gateway.https_port,
-            opts=inside,
+            opts=self._inside,
         )
 
-    def outputs(self) -> dict[str, pulumi.Input[object]]:
-        """What the stack tells: addresses, how to get in, and where each part is."""
+    def _told(self) -> dict[str, pulumi.Input[object]]:
         return {
-            "url": self.gateway.url,
-            "accounts": self.auth.passwords,
-            **({"realm": self.auth.provided.administration} if self.auth.provided.administration else {}),
-            "certificate_authority": self.gateway.certificate_authority,
-            "inventory": self.machines.hosts,
-            "private_key": self.machines.private_key,
-            "kubeconfig": self.cluster.kubeconfig,
-            "parts": {
-                "machines": self.machines.hosts.apply(lambda hosts: {host["name"]: host["address"] for host in hosts}),
-                "registry": {"address": self.registry.address},
-                "cluster": {"address": self.cluster.address, "moves": self.cluster.moves},
-                "storage": {"storage_class": self.storage.storage_class, "folder": self.storage.folder},
-                "software": self.software.told,
-                "cvmfs": {"client": self.cvmfs.client, "repositories": self.cvmfs.repositories},
-                "auth": {"kind": self.auth.kind, "admins": self.auth.admins},
-                "eos": self.eos.told,
-                "health": {"mounts": self.health.mounts},
-                "hub": {"namespace": self.hub.namespace, "sessions_namespace": self.hub.sessions_namespace},
-                "login": self.login.told,
-                "files": {"url": self.gateway.site_urls["files"], **self.files.told} if self.files else {},
-                "gateway": self.gateway.told,
-            },
+            "machines": self.machines.hosts.apply(lambda hosts: {host["name"]: host["address"] for host in hosts}),
+            "cluster": {"address": self.cluster.address, "moves": self.cluster.moves},
+            "storage": {"storage_class": self.storage.storage_class, "folder": self.storage.folder},
+            "cvmfs": {"client": self.cvmfs.client, "repositories": self.cvmfs.repositories},
+            "health": {"mounts": self.health.mounts},
+            "login": self.login.told,
+            "files": {"url": self.gateway.site_urls["files"], **self.files.told} if self.files else {},
         }
+
+    def _access(self) -> dict[str, pulumi.Input[object]]:
+        return {"inventory": self.machines.hosts, "private_key": self.machines.private_key}
 
 
 def openings(config: ServiceConfig) -> list[Opening]:

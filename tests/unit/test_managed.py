@@ -97,6 +97,14 @@ def test_users_come_by_a_load_balancer_and_by_the_name_that_leads_to_it(managed:
     assert nameless.stack_outputs()[0]["url"] == "https://203.0.113.9"
 
 
+def test_what_is_alike_everywhere_is_so_here() -> None:
+    auth = {"kind": "keycloak", "keycloak": {}}
+    engine = run(gateway={"trusted_proxies": ["198.51.100.0/24"]}, auth=auth)
+    told = yaml.safe_load(engine.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])
+    assert "198.51.100.0/24" in told["trusted_networks"]
+    assert "realm" in engine.stack_outputs()[1]
+
+
 def test_the_gateway_needs_nothing_of_its_machine(managed: program.Engine) -> None:
     (gateway,) = (pod for pod in program.pods(managed) if pod.name == "gateway")
     assert careless(gateway.spec) == []
