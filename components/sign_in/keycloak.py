@@ -136,7 +136,7 @@ def provide(
         "keycloak",
         metadata=metadata,
         spec=pulumi.Output.all(images=images, started_with=digest(secret)).apply(
-            lambda given: deployment_spec(config, **given)
+            lambda given: deployment_spec(config, on_control_plane=cluster.has_control_plane, **given)
         ),
         opts=inside,
     )
@@ -215,13 +215,16 @@ NETWORK_POLICY: dict[str, Any] = {
 """It answers the gateway and the hub, and asks nobody."""
 
 
-def deployment_spec(config: KeycloakConfig, *, images: Mapping[str, str], started_with: str) -> dict[str, Any]:
+def deployment_spec(
+    config: KeycloakConfig, *, images: Mapping[str, str], started_with: str, on_control_plane: bool = True
+) -> dict[str, Any]:
     """One Keycloak, with its database beside it where that is a server.
 
     Args:
         config: What the stack says.
         images: Of keycloak, and of postgresql where that is wanted.
         started_with: A digest of what is read at the start only.
+        on_control_plane: Whether it runs there; else anywhere.
     """
     kind = _KINDS[config.database]
     kept = "data" if config.database == "h2" else "work"
@@ -255,7 +258,7 @@ def deployment_spec(config: KeycloakConfig, *, images: Mapping[str, str], starte
             "work": {"emptyDir": {}},
             "data": {"persistentVolumeClaim": {"claimName": "keycloak"}},
         },
-        on_control_plane=True,
+        on_control_plane=on_control_plane,
     )
     return {
         "replicas": 1,

@@ -103,6 +103,7 @@ def test_what_is_alike_everywhere_is_so_here() -> None:
     told = yaml.safe_load(engine.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])
     assert "198.51.100.0/24" in told["trusted_networks"]
     assert "realm" in engine.stack_outputs()[1]
+    assert [pod.name for pod in program.pods(engine) if "nodeSelector" in pod.spec] == []
 
 
 def test_the_gateway_needs_nothing_of_its_machine(managed: program.Engine) -> None:
