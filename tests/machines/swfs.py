@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from engine.progress import Progress
 from software.keys import Keys, make_keys
 from software.publisher import Published, publish, renew_whitelist
 from tests.live.waiting import until
+from tests.machines.halting import halted
 from tests.machines.mount_client import MountClient
 
 FQRN = "software.example.org"
@@ -116,14 +115,9 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
+    def silent(self) -> AbstractContextManager[None]:
         """It takes connections, and says nothing."""
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
+        return halted(self.process)
 
     def asked(self, word: str = "") -> list[str]:
         """The requests so far that contain a word."""

@@ -17,6 +17,7 @@ from engine import tools
 from engine.progress import Progress
 from tests.live.waiting import until
 from tests.machines import xrootd
+from tests.machines.halting import go_on, halt
 from tests.machines.swfs import Client, Repository, Server
 from tests.unit.program import PROJECT
 from tests.unit.test_playbooks import load
@@ -74,15 +75,14 @@ def test_a_mount_that_answers_is_well(mount: Any) -> None:
 def test_a_hung_mount_is_found_by_its_deadline_and_asked_by_one_child_only(client: Client, mount: Any) -> None:
     settled(mount, "")
     before = children()
-    assert client.process
-    client.process.send_signal(signal.SIGSTOP)
+    halt(client.process)
     began = time.monotonic()
     settled(mount, health.SILENT)
     assert time.monotonic() - began < 3 * DEADLINE_SECONDS
     assert not mount.needs_repair, "one that is slow once is let be"
     until(lambda: looked(mount) and mount.needs_repair, "it needs repair", seconds=5 * DEADLINE_SECONDS)
     assert children() == before + 1
-    client.process.send_signal(signal.SIGCONT)
+    go_on(client.process)
     settled(mount, "")
     assert not mount.needs_repair
     assert children() == before
@@ -96,8 +96,7 @@ def test_what_waits_for_a_hung_mount_is_let_go(
     subprocess.run(["mount", "-t", "fusectl", "none", str(connections)], check=True)
     try:
         monkeypatch.setattr(health, "CONNECTIONS", connections)
-        assert client.process
-        client.process.send_signal(signal.SIGSTOP)
+        halt(client.process)
         settled(mount, health.SILENT)
         health.let_go(mount.path)
         settled(mount, health.LOST)
@@ -183,11 +182,10 @@ def test_a_hung_client_of_homes_is_told_from_a_server_that_is_away(
     server: xrootd.XRootD, homes: xrootd.Client, home_mount: Any
 ) -> None:
     settled(home_mount, "")
-    assert homes.process
-    homes.process.send_signal(signal.SIGSTOP)
+    halt(homes.process)
     settled(home_mount, health.SILENT)
     assert health.serves(home_mount.server), "the client is to be killed"
-    homes.process.send_signal(signal.SIGCONT)
+    go_on(homes.process)
     settled(home_mount, "")
     with server.silent():
         assert not health.serves(home_mount.server), "it takes connections, and says nothing"
@@ -213,15 +211,14 @@ def test_a_session_is_told_while_its_software_does_not_answer(client: Client, no
 
     async def day() -> None:
         assert await watch.notices() == []
-        assert client.process
-        client.process.send_signal(signal.SIGSTOP)
+        halt(client.process)
         began = time.time()
         before = children()
         (told,) = await watch.notices()
         assert (told.id, round(told.since - began)) == ("software", 0)
         assert await watch.notices() == [told]
         assert children() <= before + 1
-        client.process.send_signal(signal.SIGCONT)
+        go_on(client.process)
         client.stop(signal.SIGKILL)
         assert await watch.notices() == [told]
         client.start()

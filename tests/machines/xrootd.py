@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pickle
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from components.eos import home
 from tests.live.waiting import until
+from tests.machines.halting import halted
 from tests.machines.mount_client import MountClient
 
 T = TypeVar("T")
@@ -149,15 +149,9 @@ class XRootD:
             self.process.wait()
             self.process = None
 
-    @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
+    def silent(self) -> AbstractContextManager[None]:
         """It takes connections, and says nothing."""
-        assert self.process
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
+        return halted(self.process)
 
     def remove(self) -> None:
         self.die()
