@@ -43,6 +43,7 @@ def another(stack: LiveStack, tmp_path: Path) -> Iterator[Callable[[], str]]:
         run(PROJECT, "-m", "operations", "up", stack.name)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900, func_only=True)
 def test_a_session_goes_on_with_its_revision_and_a_new_one_has_the_newest(
     stack: LiveStack,

@@ -92,6 +92,7 @@ def test_it_runs_and_keeps_its_promise(
     _check(student, name, record_property)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SAMPLE)
 def test_it_runs_with_the_other_release(
     newest: Visitor, name: str, record_property: Callable[[str, object], None]

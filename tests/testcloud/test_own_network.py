@@ -13,6 +13,8 @@ from tests.testcloud.preparation import IMAGE
 from tests.testcloud.program_of import Program
 from tests.testcloud.test_machines import nothing_remains
 
+pytestmark = pytest.mark.nightly
+
 STACK = "own-network"
 SERVERS = ("control-plane-1", "worker-1")
 CONFIG: dict[str, Any] = {
