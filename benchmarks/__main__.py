@@ -10,6 +10,7 @@ from benchmarks.kills import kills
 from benchmarks.measures import MEASURES
 from benchmarks.servers import preview, servers
 from components.errors import CygnetError
+from engine.errors import EngineError
 from operations.stack import Stack
 from tests.live.stack import LiveStack
 
@@ -31,7 +32,7 @@ def main() -> int:
             else:
                 stack = LiveStack.of(options.stack, Stack(options.stack).outputs(), Path(folder))
                 numbers = MEASURES[options.name](stack, options.repetitions)
-        except CygnetError as error:
+        except (CygnetError, EngineError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
     for name, number in numbers.items():

@@ -1,7 +1,7 @@
 """A hundred servers of the test cloud, which are only said to be there: made, looked at again and removed by a stack.
 
-Beside it the same servers by OpenStack's own Python library, as many at once, without a state: what the cloud itself
-needs for them. And a preview of three hundred resources.
+Beside it the same resources by OpenTofu; and the same servers by OpenStack's own Python library, without a state: what
+the cloud itself needs for them. All do as much at once. And a preview of three hundred resources.
 """
 
 import os
@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from typing import Any, Final
 
 from openstack.connection import Connection
 
+from benchmarks.tofu import Tofu
 from components.errors import CygnetError
+from components.sources import cloud_resources
 from operations.cloud_state import cloud_of
 from operations.stack import pulumi_program
 from tests.testcloud import names
@@ -32,34 +35,62 @@ _BESIDE: Final = 14
 _AT_ONCE: Final = 16
 _UP: Final = ("up", "--yes", "--skip-preview", f"--parallel={_AT_ONCE}")
 _DESTROY: Final = ("destroy", "--yes", "--skip-preview", f"--parallel={_AT_ONCE}")
+_APPLY: Final = ("apply", "-auto-approve", f"-parallelism={_AT_ONCE}")
 
 
 def servers(repetitions: int) -> Mapping[str, float]:
-    """Seconds of each step by the stack and by the library, medians, and their ratio.
+    """Medians of the seconds of each step by the stack, by OpenTofu and by the library, and ratios of these.
 
     Raises:
-        CygnetError: The test cloud is not up, or Pulumi failed.
+        CygnetError: The test cloud is not up, a command failed, or the stack and OpenTofu made different things.
+        EngineError: OpenTofu cannot be had.
     """
     took: dict[str, list[float]] = {}
-    for number in range(1, repetitions + 1):
-        with _project(["fake"] * _SERVERS) as (project, cloud):
-            steps: dict[str, Callable[[], object]] = {
-                "stack_up": lambda: project.pulumi(*_UP, capture=True),
-                "stack_unchanged": lambda: project.pulumi(*_UP, capture=True),
-                "stack_destroy": lambda: project.pulumi(*_DESTROY, capture=True),
-                "library_up": lambda: _make(cloud),
-                "library_destroy": lambda: _remove(cloud),
-            }
+    with _project(["fake"] * _SERVERS) as (project, cloud), tempfile.TemporaryDirectory() as folder:
+        tofu = Tofu(Path(folder), STACK, project.machines)
+        steps: dict[str, Callable[[], object]] = {
+            "stack_up": lambda: project.pulumi(*_UP, capture=True),
+            "stack_unchanged": lambda: project.pulumi(*_UP, capture=True),
+            "stack_refreshed": lambda: project.pulumi(*_UP, "--refresh", capture=True),
+            "stack_destroy": lambda: project.pulumi(*_DESTROY, capture=True),
+            "tofu_up": lambda: tofu.run(*_APPLY),
+            "tofu_unchanged": lambda: tofu.run(*_APPLY, "-refresh=false"),
+            "tofu_refreshed": lambda: tofu.run(*_APPLY),
+            "tofu_destroy": lambda: tofu.run("destroy", *_APPLY[1:]),
+            "library_up": lambda: _make(cloud),
+            "library_destroy": lambda: _remove(cloud),
+        }
+        for number in range(1, repetitions + 1):
+            made = []
             for name, step in steps.items():
                 if name == "stack_destroy":
                     project.pulumi("state", "unprotect", "--all", "--yes", capture=True)
-                began = time.monotonic()
-                step()
-                took.setdefault(name, []).append(time.monotonic() - began)
-                print(f"{number}: {name} {took[name][-1]:.1f} s", flush=True)
-    medians = {f"{name}_seconds": round(statistics.median(seconds), 1) for name, seconds in took.items()}
-    ratio = medians["stack_up_seconds"] / medians["library_up_seconds"]
-    return {**medians, "up_stack_to_library": round(ratio, 2)}
+                seconds, cpu_seconds = _stopwatch(step)
+                took.setdefault(f"{name}_seconds", []).append(seconds)
+                took.setdefault(f"{name}_cpu_seconds", []).append(cpu_seconds)
+                print(f"{number}: {name} {seconds:.1f} s, of CPU {cpu_seconds:.1f} s", flush=True)
+                if name in ("stack_up", "tofu_up"):
+                    made.append(Counter(one.kind for one in cloud_resources.resources(cloud, STACK)))
+            if made[0] != made[1] or made[0]["server"] != _SERVERS:
+                raise CygnetError(f"the stack made {dict(made[0])}, and OpenTofu {dict(made[1])}")
+    medians = {name: round(statistics.median(listed), 1) for name, listed in took.items()}
+    ratios = {
+        f"{step}_stack_to_{other}": round(
+            statistics.median(took[f"stack_{step}_seconds"]) / statistics.median(took[f"{other}_{step}_seconds"]), 2
+        )
+        for other, compared in (("tofu", ("up", "unchanged", "refreshed", "destroy")), ("library", ("up", "destroy")))
+        for step in compared
+    }
+    return {**medians, **ratios}
+
+
+def _stopwatch(step: Callable[[], object]) -> tuple[float, float]:
+    """Wall seconds of a step, and CPU seconds of what it started; those of the cloud are not among them."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    step()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - began, cpu
 
 
 def preview(repetitions: int) -> Mapping[str, float]:

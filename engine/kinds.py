@@ -38,7 +38,8 @@ class Recipe(ABC):
 
     `binaries` are the files that it gives. `asks` says of some what makes them state their version: a tool is taken
     from PATH when all its binaries are there and these state the right one. `comes_with` names another tool whose
-    official installation gets this one by itself. One that is `for_tests` is obtained only where it is named.
+    official installation gets this one by itself. One that is `for_tests`, or for benchmarks, is obtained only
+    where it is named.
     """
 
     tool: str

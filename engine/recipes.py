@@ -154,6 +154,20 @@ _ALL: tuple[Recipe, ...] = (
         for_tests=True,
     ),
     GoBuild(
+        tool="opentofu",
+        module="github.com/opentofu/opentofu",
+        binaries=("tofu",),
+        stamps={"github.com/opentofu/opentofu/version.dev": "no"},
+        asks={"tofu": ("version",)},
+        for_tests=True,
+    ),
+    GoBuild(
+        tool="terraform-provider-openstack",
+        module="github.com/terraform-provider-openstack/terraform-provider-openstack",
+        binaries=("terraform-provider-openstack",),
+        for_tests=True,
+    ),
+    GoBuild(
         tool="pulumi-resource-kubernetes",
         version_key="pulumi_kubernetes",
         module="github.com/pulumi/pulumi-kubernetes/sdk/v4",

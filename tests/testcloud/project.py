@@ -41,7 +41,7 @@ class Project(Stack):
 
     def __init__(self, name: str, folder: Path, **machines: Any) -> None:
         super().__init__(name, folder)
-        self._machines = {
+        self.machines: dict[str, Any] = {
             "public_key": new_ssh_key(name)[1],
             "user_data": "#cloud-config\n",
             "openstack": {
@@ -66,9 +66,9 @@ class Project(Stack):
 
     def configure(self, **machines: Any) -> None:
         """Changes what the stack says about its machines."""
-        self._machines |= machines
+        self.machines |= machines
         written = yaml.safe_load(self.file.read_text()) if self.file.exists() else {}
-        written["config"] = {"cygnet:machines": self._machines}
+        written["config"] = {"cygnet:machines": self.machines}
         self.file.write_text(yaml.safe_dump(written))
 
     def killed(self, when: Callable[[], bool], *arguments: str) -> bool:

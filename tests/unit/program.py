@@ -11,7 +11,7 @@ import json
 import runpy
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,10 @@ def answer(resource: Asked) -> dict[str, Any]:  # noqa: C901, PLR0911 - a table
             return {}
 
 
-def run(stack_name: str, config: Mapping[str, Any], *, engine: Engine | None = None) -> Engine:
-    """Runs stacks/__main__.py with the `config` of a stack file."""
+def run(
+    stack_name: str, config: Mapping[str, Any], *, engine: Engine | None = None, main: Callable[[], None] | None = None
+) -> Engine:
+    """Runs stacks/__main__.py, or another program, with the `config` of a stack file."""
     engine = engine or Engine()
 
     async def inside() -> None:
@@ -185,7 +187,7 @@ def run(stack_name: str, config: Mapping[str, Any], *, engine: Engine | None = N
             {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
         )
         settings.set_root_resource(None)  # set_mocks made one, but the program makes its own
-        await stack.run_in_stack(run_main)
+        await stack.run_in_stack(main or run_main)
 
     contextvars.copy_context().run(asyncio.run, inside())
     return engine
