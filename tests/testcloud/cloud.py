@@ -67,7 +67,6 @@ def is_up() -> bool:
 
 def leftovers() -> list[str]:
     """What is there of the cloud, each as a person would look for it; empty when nothing is."""
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [
         *(f"process {pid}" for pid in _processes()),
         *(f"cgroup {name}" for name in _control_groups()),
@@ -76,7 +75,7 @@ def leftovers() -> list[str]:
         *(f"rule {name}" for name in network.rules()),
         *([f"route {names.ADDRESSES}"] if network.has_route() else []),
         *(f"loop device {device}" for device in _loop_devices()),
-        *(f"mount {point}" for point in mounts if point.startswith(f"{names.STATE}/")),
+        *(f"mount {point}" for point in _mounts()),
         *([f"folder {names.STATE}"] if names.STATE.exists() else []),
     ]
 
@@ -159,6 +158,8 @@ def _remove() -> None:
             os.kill(pid, signal.SIGKILL)
     for name in _control_groups():
         cgroups.remove(name)  # type: ignore[arg-type] - only its text counts
+    for point in _mounts():  # volumes that servers boot from
+        run("umount", point)
     for device in _loop_devices():
         run("losetup", "--detach", device)
     network.disconnect()
@@ -186,6 +187,11 @@ def _control_groups() -> list[str]:
     trees = Path("/sys/fs/cgroup")
     pattern = f"{names.WORD}-server-*"
     return sorted({folder.name for folder in [*trees.glob(pattern), *trees.glob(f"*/{pattern}")]})
+
+
+def _mounts() -> list[str]:
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if point.startswith(f"{names.STATE}/")]
 
 
 def _loop_devices() -> list[str]:

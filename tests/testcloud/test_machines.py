@@ -1,5 +1,6 @@
 """Machines from OpenStack on a network that is there: up in the test cloud, reached, kept, made anew, and gone."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,15 @@ STACK = "machines"
 GPUS = "CUSTOM_GPU_T4"
 """The class of resources of which one hypervisor has one."""
 
+VOLUME_GIB = 4
+"""Of the volume that the worker boots from."""
+
 SERVERS = ("control-plane-1", "worker-1", "gpu-t4-1")
 CONFIG: dict[str, Any] = {
     "source": "openstack",
     "groups": {
         "control_plane": {"count": 1, "flavor": "tiny"},
-        "worker": {"count": 1, "flavor": "tiny", "availability_zone": "nova"},
+        "worker": {"count": 1, "flavor": "tiny", "availability_zone": "nova", "volume_gib": VOLUME_GIB},
         "gpu-t4": {"count": 1, "flavor": "t4", "gpu": {"model": "t4"}},
     },
     "openstack": {
@@ -105,6 +109,16 @@ def test_the_volume_is_mounted(program: Program, tmp_path: Path) -> None:
     assert program.ansible(tmp_path, "cat /proc/mounts").count(" /srv/homes ext4 rw") == 1
 
 
+def test_a_server_boots_from_a_volume_of_its_own(program: Program, admin: Connection, tmp_path: Path) -> None:
+    said = program.ansible(tmp_path, "findmnt --noheadings --output SOURCE,FSTYPE /")
+    roots = dict(re.findall(r"^(\S+) \| CHANGED \| rc=0 >>\n(.+)$", said, re.MULTILINE))
+    assert re.fullmatch(r"/dev/loop\d+ +ext4", roots["worker-1"])
+    assert roots["control-plane-1"].startswith("overlay")
+    (worker,) = admin.compute.servers(name=f"cygnet-{STACK}-worker-1")
+    (volume,) = (one for one in admin.block_storage.volumes() if one.attachments[0]["server_id"] == worker.id)
+    assert (volume.size, volume.is_bootable) == (VOLUME_GIB, True)
+
+
 def test_no_key_stands_in_the_state_in_plain_text(program: Program) -> None:
     state = "".join(file.read_text() for file in (program.folder / "state").rglob("*") if file.is_file())
     assert f"cygnet-{STACK}-worker-1" in state
@@ -126,6 +140,8 @@ def test_a_server_stays_what_it_was_made_of_until_it_is_made_anew(program: Progr
     latter = {server.name: server for server in admin.compute.servers(name=f"cygnet-{STACK}")}
     changed = {name for name, server in latter.items() if server.id != former[name]}
     assert changed == {f"cygnet-{STACK}-worker-1"}
+    # With it went the volume that it booted from; the one for data stayed.
+    until(lambda: [volume.name for volume in admin.block_storage.volumes()] == [f"cygnet-{STACK}-homes"])
     assert latter[f"cygnet-{STACK}-worker-1"].flavor["original_name"] == "small"
 
 

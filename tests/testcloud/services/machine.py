@@ -1,6 +1,7 @@
 """A server of the cloud as a machine on this host: systemd-nspawn under the supervisor that local machines have, too.
 
-<folder>/upper, work, root            what it wrote itself, over the image; kernel's work; where both are mounted
+<folder>/upper, work, root            what it wrote itself, over the image; kernel's work; where both are mounted, or
+                                      the volume that it boots from, in place of all the others
 <folder>/containerd, kubelet, etcd    what must not be on an overlay, because the kernel refuses two of them
 <folder>/boot.json                    what the supervisor does
 <folder>/console.log                  what it said on its console
@@ -40,11 +41,20 @@ class Machine:
         """Of its network namespace and control groups."""
         return names.server(self.uuid)
 
-    def start(self, image: Path, memory_mb: int, shared: Path) -> None:
+    @property
+    def root(self) -> Path:
+        """Where its files are, for itself."""
+        return self.folder / "root"
+
+    def has_volume(self) -> bool:
+        """Whether it boots from a volume; what is over an image is mounted for its supervisor alone."""
+        return os.path.ismount(self.root)
+
+    def start(self, image: str, memory_mb: int, shared: Path) -> None:
         """Starts the machine, unless it runs.
 
         Args:
-            image: The folder below its own files.
+            image: The folder below its own files, if it boots from no volume.
             memory_mb: What it may use.
             shared: The folder that it has in common with the other servers of its project.
         """
@@ -115,14 +125,15 @@ class Machine:
         return None
 
     def _command(self, shared: Path) -> list[str]:
-        binds = {str(self.folder / name): f"/var/lib/{name}" for name in _OWN_FOLDERS}
+        own = () if self.has_volume() else _OWN_FOLDERS
+        binds = {str(self.folder / name): f"/var/lib/{name}" for name in own}
         binds[str(shared)] = names.SHARED_INSIDE
         binds |= {device: device for device in _DEVICES if Path(device).exists()}
         return [
             # Not nspawn's own option: /sys would show the host's interfaces, and cloud-init not find its own.
             "nsenter", f"--net=/run/netns/{self.name}",
             "systemd-nspawn", "--quiet", "--boot", f"--machine={self.name}", f"--uuid={self.uuid}",
-            f"--directory={self.folder / 'root'}", "--register=no", "--keep-unit", "--capability=all",
+            f"--directory={self.root}", "--register=no", "--keep-unit", "--capability=all",
             "--system-call-filter=@known", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
             "--console=pipe", *(f"--bind={source}:{target}" for source, target in binds.items()),
         ]  # fmt: skip

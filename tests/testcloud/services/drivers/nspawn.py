@@ -9,7 +9,6 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from threading import Lock
 from typing import Any, ClassVar
 
 from nova import exception
@@ -21,12 +20,11 @@ from nova.virt import driver, fake, hardware
 from oslo_utils import versionutils
 
 from tests.testcloud import names
-from tests.testcloud.services import commands
+from tests.testcloud.services import commands, images
 from tests.testcloud.services.machine import Machine
 
 _LOCAL_GIB = 100000
 _HOSTS = json.loads((names.SETTINGS / "hosts.json").read_text())
-_unpacking = Lock()
 
 
 class FakeDriver(fake.FakeDriver):
@@ -106,12 +104,18 @@ class NspawnDriver(FakeDriver):
         admin_password: str,
         *_more: Any,
         network_info: Any = None,
+        block_device_info: Any = None,
         power_on: bool = True,
         **_named: Any,
     ) -> None:
         machine = self._machine(instance)
-        image = _unpacked(context, image_meta)
-        seed = machine.folder / "upper/var/lib/cloud/seed/config_drive"
+        if volume := _root_volume(block_device_info):
+            machine.root.mkdir(parents=True)
+            commands.run("mount", "-o", "loop", volume, str(machine.root))
+            image, own_files = "", machine.root
+        else:
+            image, own_files = str(_unpacked(context, image_meta)), machine.folder / "upper"
+        seed = own_files / "var/lib/cloud/seed/config_drive"
         seed.mkdir(parents=True)
         for vif in network_info or []:
             for subnet in vif["network"]["subnets"]:
@@ -127,7 +131,7 @@ class NspawnDriver(FakeDriver):
         own = {
             "name": instance.name,
             "uuid": instance.uuid,
-            "image": str(image),
+            "image": image,
             "memory_mb": instance.flavor.memory_mb,
             "project": instance.project_id,
         }
@@ -157,6 +161,8 @@ class NspawnDriver(FakeDriver):
     def destroy(self, _context: Any, instance: Any, network_info: Any, *_more: Any, **_named: Any) -> None:
         machine = self._machine(instance)
         machine.remove()
+        if machine.has_volume():
+            commands.run("umount", str(machine.root))
         for device in machine.folder.glob("volumes/*"):
             commands.run("losetup", "--detach", device.read_text(), check=False)
         self.unplug_vifs(instance, network_info)
@@ -216,7 +222,7 @@ class NspawnDriver(FakeDriver):
     @staticmethod
     def _start(machine: Machine) -> None:
         own = json.loads((machine.folder / "instance.json").read_text())
-        machine.start(Path(own["image"]), own["memory_mb"], names.SHARED / own["project"])
+        machine.start(own["image"], own["memory_mb"], names.SHARED / own["project"])
 
 
 def _uuid_of(node: str) -> str:
@@ -248,16 +254,16 @@ def _plug(server: str, vif: Any, device: str) -> None:
 
 
 def _unpacked(context: Any, image_meta: Any) -> Path:
-    """The folder of an image, which must be a tar archive; unpacked once, and kept beside the cloud's other pieces."""
-    folder = Path(os.environ["TESTCLOUD_ROOTS"]) / f"root-{image_meta.checksum}"
-    with _unpacking:
-        if not folder.exists():
-            workshop = folder.with_name(f".making-root-{os.getpid()}")
-            shutil.rmtree(workshop, ignore_errors=True)
-            workshop.mkdir(parents=True)
-            archive = workshop.with_suffix(".tar")
-            glance.API().download(context, image_meta.id, dest_path=str(archive))
-            commands.run("tar", "--extract", f"--file={archive}", f"--directory={workshop}", "--numeric-owner")
-            archive.unlink()
-            workshop.rename(folder)
-    return folder
+    """The folder of an image."""
+    return images.unpacked(
+        image_meta.checksum,
+        lambda archive: glance.API().download(context, image_meta.id, dest_path=str(archive)),
+    )
+
+
+def _root_volume(block_device_info: Any) -> str | None:
+    """The file of the volume that a server boots from, if it does."""
+    for mapping in (block_device_info or {}).get("block_device_mapping") or []:
+        if mapping["boot_index"] == 0:
+            return str(mapping["connection_info"]["data"]["device_path"])
+    return None
