@@ -35,7 +35,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def stack(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    made = own.stack_of(PLANES_STACK, CONFIG, keep=pytestconfig.option.keep)
+    made = own.own_stack(PLANES_STACK, CONFIG, keep=pytestconfig.option.keep)
     with capture.global_and_fixture_disabled():  # it takes minutes, and says what it does
         print()
         outputs = made.__enter__()

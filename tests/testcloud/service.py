@@ -8,20 +8,21 @@ from tests.testcloud import names
 from tests.testcloud.preparation import FLAVORS, IMAGE
 
 STACK: Final = "testcloud"
+SEATS: Final = 3
 _FLAVOR: Final = "large"
 _OF_THE_OPERATOR: Final = ("machines_tools_are_local", "xrootd_image")
 """What local machines have of this computer's folders; servers have none of them."""
 
 
-def config(*, with_gpu: bool = False) -> dict[str, Any]:
-    """What its file says: of a control plane and a worker, and, if so, of a worker with a graphics processor."""
+def config(*, workers: int = 1, with_gpu: bool = False) -> dict[str, Any]:
+    """What its file says: of a control plane and workers, and, if so, of a worker with a graphics processor."""
     admins = f"{names.gateway(names.FLAT_NETWORKS['prov'])}/32"
     return {
         "cygnet:machines": {
             "source": "openstack",
             "groups": {
                 "control_plane": {"count": 1, "flavor": _FLAVOR},
-                "worker": {"count": 1, "flavor": _FLAVOR},
+                "worker": {"count": workers, "flavor": _FLAVOR},
                 "gpu-t4": {"count": int(with_gpu), "flavor": "large-t4", "gpu": {"model": "t4"}},
             },
             "openstack": {"cloud": "demo", "network": "prov", "image": IMAGE, "admin_networks": [admins]},
@@ -30,7 +31,7 @@ def config(*, with_gpu: bool = False) -> dict[str, Any]:
         "cygnet:storage": {"folder": names.SHARED_INSIDE},
         "cygnet:software": {"releases": ["stable"]},
         "cygnet:cvmfs": {"poll_seconds": 5},
-        "cygnet:auth": {"accounts": ["physicist"], "admins": ["operator"]},
+        "cygnet:auth": {"accounts": ["physicist"], "admins": ["operator"], "seats": SEATS},
         "cygnet:eos": {"home_gib": 1, "image_gib": 8},
         "cygnet:hub": {"memory_gib_guaranteed": 0.2, "memory_gib": 2, "idle_hours": 1},
     }

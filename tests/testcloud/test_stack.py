@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
@@ -105,12 +106,48 @@ def test_no_session_is_lost_while_a_worker_with_a_gpu_comes_and_goes(stack: Live
             kernel.close()
 
 
+@pytest.mark.timeout(1800, func_only=True)
+def test_no_session_is_lost_while_three_workers_become_five_and_three_again(
+    stack: LiveStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def scale(workers: int) -> None:
+        began = time.monotonic()
+        own.write_config(Stack(stack.name), service.config(workers=workers))
+        up.run(argparse.Namespace(stack=stack.name))
+        nodes = {node["metadata"]["name"] for node in stack.items("nodes")}
+        assert nodes == {"control-plane-1", *_workers(workers)}
+        with capsys.disabled():
+            print(f"\n{workers} workers after {time.monotonic() - began:.0f} s")
+
+    scale(3)
+    with ExitStack() as open_sessions:
+        kept = []
+        for number, machine in enumerate(_workers(3), 1):
+            with stack.closed(*({*_workers(3)} - {machine})):
+                visitor = open_sessions.enter_context(session(stack, f"seat-{number:03}"))
+            assert stack.session_machine(visitor.name) == machine
+            kernel = visitor.kernel()
+            kernel.run(f"kept = {number}")
+            kernel.close()
+            kept.append((visitor, visitor.kernels()[0]))
+        for workers in (5, 3):
+            scale(workers)
+            for number, (visitor, identity) in enumerate(kept, 1):
+                kernel = visitor.kernel(identity)
+                assert kernel.run("print(kept)") == f"{number}\n"
+                kernel.close()
+
+
 def test_destroy_leaves_nothing_in_the_cloud(stack: LiveStack, demo: Connection, pytestconfig: pytest.Config) -> None:
     if pytestconfig.option.keep:
         pytest.skip("it is to be kept")
     down.take_down(Stack(stack.name), everything=True)
     until(lambda: not list(demo.compute.servers(name=_OURS)))
     assert _left(demo) == []
+
+
+def _workers(count: int) -> list[str]:
+    return [f"worker-{number}" for number in range(1, count + 1)]
 
 
 def _empty_shared_folders() -> None:
