@@ -12,7 +12,8 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pulumi.runtime import config as pulumi_config
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from components.auth import WITH_ACCOUNTS, AuthConfig
@@ -255,7 +256,7 @@ def parse(document: Mapping[str, Any], file: str) -> ServiceConfig:
     try:
         return ServiceConfig.model_validate(document)
     except ValidationError as error:
-        findings = [f"  {finding}" for finding in _findings(error)]
+        findings = [f"  {finding}" for finding in _findings(error, file)]
         raise ConfigError("\n".join([f"{file}: {_count(findings)}, nothing was changed", *findings])) from None
 
 
@@ -312,9 +313,14 @@ def _count(findings: list[str]) -> str:
     return "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
 
 
-def _findings(error: ValidationError) -> Iterator[str]:
+def _findings(error: ValidationError, file: str) -> Iterator[str]:
     for detail in error.errors(include_url=False):
-        yield f"{_place(detail['loc'])}: {_explanation(detail)}"
+        place, field = _place(detail["loc"]), _field(detail["loc"])
+        if detail["type"] == "missing" and field and field.annotation is SecretStr:
+            stack = file.removeprefix("stacks/Pulumi.").removesuffix(".yaml")
+            yield f"{place} is missing: .venv/bin/pulumi config set --stack {stack} --path --secret {place}"
+        else:
+            yield f"{place}: {_explanation(detail)}"
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -355,12 +361,16 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
 
 def _meaning(location: tuple[int | str, ...]) -> str | None:
     """What a field is, by the description it was declared with; an element of a list is what the list is."""
-    *parents, key = location
-    if isinstance(key, int):
-        return _meaning(tuple(parents))
-    model = _model_at(parents)
-    field = model.model_fields.get(str(key)) if model else None
+    if location and isinstance(location[-1], int):
+        return _meaning(location[:-1])
+    field = _field(location)
     return field.description if field else None
+
+
+def _field(location: tuple[int | str, ...]) -> FieldInfo | None:
+    *parents, key = location or ("",)
+    model = _model_at(parents)
+    return model.model_fields.get(str(key)) if model else None
 
 
 def _model_at(path: list[int | str]) -> type[BaseModel] | None:

@@ -34,6 +34,7 @@ FLAVORS: Final = {
     "medium": (2048, 2, _RUNS),
     "large": (4096, 2, _RUNS),
     "large-t4": (4096, 2, {**_RUNS, "resources:CUSTOM_GPU_T4": "1"}),
+    "large-v100": (4096, 2, {**_RUNS, "resources:CUSTOM_GPU_V100": "1"}),
     "fake": (512, 1, {"trait:CUSTOM_FAKE": "required"}),
 }
 IMAGE: Final = "debian-12"

@@ -18,7 +18,7 @@ File = dict[str, Section]
 
 HOSTS: Final = {
     "nspawn-1": {"kind": "nspawn", "vcpus": 32, "memory_mb": 32768},
-    "nspawn-2": {"kind": "nspawn", "vcpus": 32, "memory_mb": 32768},
+    "nspawn-2": {"kind": "nspawn", "vcpus": 32, "memory_mb": 32768, "devices": {"CUSTOM_GPU_V100": 1}},
     "nspawn-3": {"kind": "nspawn", "vcpus": 32, "memory_mb": 32768, "devices": {"CUSTOM_GPU_T4": 1}},
     "fake-1": {"kind": "fake", "vcpus": 1000, "memory_mb": 1000000},
     "fake-2": {"kind": "fake", "vcpus": 1000, "memory_mb": 1000000},

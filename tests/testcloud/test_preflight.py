@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -29,6 +30,7 @@ from operations.stack import PROJECT, pulumi_program
 from tests.preflight import assert_happened
 from tests.testcloud import names
 from tests.testcloud.preparation import IMAGE
+from tests.testcloud.project import environment
 from tests.testcloud.server import until
 
 NAME = "cygnet-preflight"  # of all that is made here; a project of its own, as its quotas are lowered
@@ -496,6 +498,32 @@ def test_the_program_tells_all_findings_at_once_and_makes_nothing(place: Place, 
     state = json.loads(pulumi("stack", "export").stdout)["deployment"].get("resources", [])
     assert [one["type"] for one in state if not one["type"].startswith("pulumi:")] == []
     assert list(place.connection.compute.servers(name=f"^{NAME}-")) == []
+
+
+@pytest.mark.parametrize("stack", ["cern-prod", "burst"])
+def test_a_newcomer_sees_what_a_stack_in_a_cloud_would_make(
+    testcloud: None,  # noqa: ARG001 - has to be up
+    stack: str,
+    tmp_path: Path,
+) -> None:
+    """By the commands that cern-prod's stack file tells."""
+    (tmp_path / "stacks").mkdir()
+    for name in ("Pulumi.yaml", "stacks/__main__.py", f"stacks/Pulumi.{stack}.yaml"):
+        shutil.copy(PROJECT / name, tmp_path / name)
+    told = (PROJECT / "stacks/Pulumi.cern-prod.yaml").read_text()
+    commands = re.findall(r"^# {5}(\.venv/bin/pulumi .*)$", told, re.MULTILINE)
+    assert commands[-1].endswith("pulumi preview --stack cern-prod")
+    (tmp_path / ".venv").symlink_to(Path(pulumi_program()).parents[1])
+    done = subprocess.run(
+        ["bash", "-ec", "\n".join(commands).replace("cern-prod", stack)],
+        cwd=tmp_path, env=os.environ | environment(tmp_path) | {"OS_CLOUD": "demo"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = yaml.safe_load((PROJECT / f"stacks/Pulumi.{stack}.yaml").read_text())
+    groups = document["config"]["cygnet:machines"]["groups"].values()
+    servers = re.findall(r"^ \+ +.*openstack:compute:Instance .*create$", done.stdout, re.MULTILINE)
+    assert len(servers) == sum(group["count"] for group in groups)
 
 
 def _server(place: Place, name: str, flavor: str) -> Any:

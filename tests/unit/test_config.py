@@ -224,6 +224,14 @@ BROKEN: dict[str, tuple[Any, str]] = {
         existing(),
         "cygnet:machines: source existing needs hosts: the list of machines with name, group, address and host_key",
     ),
+    "a secret that is still to be given": (
+        {
+            "auth": {"kind": "oidc", "oidc": {"issuer": "https://login.example.org", "client_id": "swan"}},
+            "eos": {"client": "none"},
+        },
+        "cygnet:auth.oidc.client_secret is missing: .venv/bin/pulumi config set --stack site --path --secret "
+        "cygnet:auth.oidc.client_secret",
+    ),
     "a cloud that is not named": (
         {"machines": {"source": "openstack"}},
         "cygnet:machines: source openstack needs openstack: network, image and admin_networks",
