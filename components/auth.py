@@ -109,6 +109,8 @@ class AuthConfig(PartConfig):
 
     @model_validator(mode="after")
     def _groups_are_of_accounts(self) -> "AuthConfig":
+        if self.kind == "kerberos" and not self.accounts:
+            return self  # everyone in the realm
         names = set(known_names(self))
         unknown = {group: missing for group, members in self.groups.items() if (missing := sorted({*members} - names))}
         if unknown:
@@ -135,8 +137,8 @@ class Auth(pulumi.ComponentResource):
     """Lets people sign in. Stands on cluster, registry and storage.
 
     Gives, whatever the kind: `kind`, `admins`, `user_ids` (by name) and `groups` (the names in each), as far as they
-    are known before anybody signs in; `passwords` and `hashes` (Argon2id) of the accounts that the stack makes, both by
-    name and secret; `rights`; and `provided`, for hub and gateway.
+    are known before anybody signs in; `has_guests`, whether others come, too; `passwords` and `hashes` (Argon2id) of
+    the accounts that the stack makes, both by name and secret; `rights`; and `provided`, for hub and gateway.
     """
 
     passwords: pulumi.Output[dict[str, str]]
@@ -145,6 +147,7 @@ class Auth(pulumi.ComponentResource):
     admins: list[str]
     user_ids: dict[str, int]
     groups: dict[str, list[str]]
+    has_guests: bool
     rights: RightsConfig
     provided: Provided
 
@@ -168,6 +171,7 @@ class Auth(pulumi.ComponentResource):
         self.admins = list(config.admins)
         self.user_ids = {name: user_id(name) for name in known_names(config)}
         self.groups = {group: sorted(members) for group, members in config.groups.items()}
+        self.has_guests = has_guests(config)
         self.rights = config.rights
         if config.kerberos:
             self.provided = kerberos.provide(
@@ -210,6 +214,15 @@ def known_names(config: AuthConfig) -> list[str]:
     ['ada']
     """
     return account_names(config) or ([*config.accounts, *config.admins] if config.kind in WITH_NAMES else [])
+
+
+def has_guests(config: AuthConfig) -> bool:
+    """Whether people come whom the stack file does not name.
+
+    >>> has_guests(AuthConfig(kind="kerberos", kerberos=KerberosConfig(realm="LAB")))
+    True
+    """
+    return config.kind not in WITH_ACCOUNTS and not config.accounts
 
 
 def rights_settings(rights: RightsConfig, admins: list[str]) -> Mapping[str, list[str]]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from components.auth import WITH_ACCOUNTS, AuthConfig
+from components.auth import WITH_NAMES, AuthConfig
 from components.base import PartConfig
 from components.cluster import ClusterConfig
 from components.cvmfs import CvmfsConfig
@@ -203,16 +203,12 @@ class ServiceConfig(PartConfig):
                 f"login.enabled is for auth.kind: accounts, and that is {self.auth.kind}: it knows no password that "
                 "somebody chose elsewhere; remove login"
             )
-        if self.auth.kind not in WITH_ACCOUNTS and not self.auth.accounts and self.eos.client == "xrdmount":
-            raise ValueError(
-                f"eos.client xrdmount knows users whom the stack knows, and with auth.kind {self.auth.kind} it knows "
-                "nobody; set eos.client: none, and homes are volumes, or eosxd; with kind kerberos, or name them in "
-                "auth.accounts"
-            )
         return self
 
     @model_validator(mode="after")
     def _data_is_for_groups_that_are_there(self) -> "ServiceConfig":
+        if self.auth.kind not in WITH_NAMES:
+            return self  # a provider's groups are known when somebody comes who is in one
         if unknown := unknown_groups(self.eos, self.auth.groups):
             found = "; ".join(f"{data}: {', '.join(groups)}" for data, groups in unknown.items())
             raise ValueError(f"eos.data names groups that auth.groups does not have ({found}); add them there")

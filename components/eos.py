@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from string import ascii_lowercase
 from typing import Annotated, Any, Literal
 
 import pulumi
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
-from components.auth import Auth, GroupName
+from components.auth import Auth
 from components.base import PartConfig
+from components.cluster import OwnCluster
+from components.eos_guests import LIST, Guests
 from components.machines import Machines
 from components.playbook import Playbook
 from components.secrets import Keytab
+from components.sign_in.rights import GroupOfRights
+from components.sources.source import API_PORT
 
 FOLDER = "/eos"  # where machines and sessions have it
 HOMES = f"{FOLDER}/user"  # below it, a home is the first letter of its user's name, and the name
@@ -29,10 +32,10 @@ class DataConfig(PartConfig):
     """A folder of experiment data."""
 
     readers: Annotated[
-        Literal["everyone"] | tuple[GroupName, ...],
+        Literal["everyone"] | tuple[GroupOfRights, ...],
         Field(description="Who may read it: everyone, or groups of cygnet:auth; writers may as well"),
     ] = ()
-    writers: Annotated[tuple[GroupName, ...], Field(description="Groups that may change it")] = ()
+    writers: Annotated[tuple[GroupOfRights, ...], Field(description="Groups that may change it")] = ()
 
 
 class InstanceConfig(PartConfig):
@@ -126,11 +129,13 @@ _FOR_CLIENTS: Mapping[str, Sequence[str]] = {
 class Eos(pulumi.ComponentResource):
     """Mounts /eos on every machine, from a server of the stack's own or one that is there. Stands on machines and auth.
 
-    Gives `folder`, known when all of it is mounted there (None with client none), `home_gib`, and `told`, for people.
+    Gives `folder`, known when all of it is mounted there (None with client none), `home_gib`, `guests` (where the hub
+    makes known whom the stack does not name; None, it names everybody, or others do), and `told`, for people.
     """
 
     folder: pulumi.Output[str] | None
     home_gib: int
+    guests: Guests | None = None
     told: pulumi.Output[dict[str, Any]]
 
     def __init__(
@@ -139,6 +144,7 @@ class Eos(pulumi.ComponentResource):
         config: EosConfig,
         *,
         machines: Machines | None,
+        cluster: OwnCluster | None,
         auth: Auth,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -148,16 +154,19 @@ class Eos(pulumi.ComponentResource):
             self.folder = None
             self.told = pulumi.Output.from_input({"client": config.client})
         else:
-            self._mount(name, config, machines, auth)
+            if cluster and takes_guests(config, auth.has_guests):
+                self.guests = Guests(cluster, groups_of(config.data), parent=self)
+            self._mount(name, config, machines, cluster, auth)
         self.register_outputs({"told": self.told})
 
-    def _mount(self, name: str, config: EosConfig, machines: Machines, auth: Auth) -> None:
+    def _mount(self, name: str, config: EosConfig, machines: Machines, cluster: OwnCluster | None, auth: Auth) -> None:
         inside = pulumi.ResourceOptions(parent=self)
         given = config.keytab.get_secret_value() if config.keytab else None
         keytab = pulumi.Output.secret(given) if given else Keytab(name, opts=inside).value
         own = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
         server = pulumi.Output.from_input(config.server) if config.server else own
         mounted = server.apply(lambda address: mounts(config, with_port(address)))
+        api = cluster.address.apply(lambda address: f"{address}:{API_PORT}") if cluster and self.guests else None
         playbook = Playbook(
             name,
             "eos.yml",
@@ -172,9 +181,9 @@ class Eos(pulumi.ComponentResource):
                 "xrootd_keytab": keytab,
                 "xrootd_home_gib": config.home_gib,
                 "xrootd_image_gib": config.image_gib,
-                "xrootd_users": sorted(auth.user_ids),
-                "xrootd_data": sorted(config.data),
-                "xrootd_access": access(sorted(auth.user_ids), auth.groups, config.data),
+                "xrootd_users": groups_by_user(sorted(auth.user_ids), auth.groups),
+                "xrootd_data": {data: one.model_dump(mode="json") for data, one in sorted(config.data.items())},
+                **({"eos_guests": {"api": api, "list": LIST}, "xrootd_guests": True} if api else {}),
             },
             opts=inside,
         )
@@ -186,6 +195,7 @@ class Eos(pulumi.ComponentResource):
                 "homes": HOMES,
                 "mounts": all_of_them,
                 **({"home_gib": config.home_gib, "data": sorted(config.data)} if serves(config) else {}),
+                **({"guests": LIST} if self.guests else {}),
             }
         )
 
@@ -227,52 +237,31 @@ def with_port(server: str) -> str:
     return server if ":" in server else f"{server}:{PORT}"
 
 
-def access(users: Sequence[str], groups: Mapping[str, Sequence[str]], data: Mapping[str, DataConfig]) -> list[str]:
-    """The lines of XRootD's authorisation file: who may do what below which path.
+def takes_guests(config: EosConfig, has_guests: bool) -> bool:
+    """Whether people have homes whom the stack does not name; with eosxd machines know them by a directory."""
+    return config.client == "xrdmount" and has_guests
 
-    A path of it is a prefix of text, the first that fits decides, and what stands for all ("u *") and for one user adds
-    up. So a folder is named with a slash at its end, before any that is not; and "-k", which takes away a right that
-    nobody has, ends the search with nothing granted.
 
-    >>> access(["ada"], {"atlas": ["ada"]}, {"raw": DataConfig(readers=("atlas",))})[1]
-    'u ada /eos/user/a/ada/ a /eos/.quota/ada/ r /eos/raw/ lr /eos/raw lr'
+def groups_by_user(users: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The groups of each user.
+
+    >>> groups_by_user(["ada", "bob"], {"atlas": ["ada"]})
+    {'ada': ['atlas'], 'bob': []}
     """
-    closed = {f"{HOMES}/{letter}/": "-k" for letter in ascii_lowercase} | {f"{FOLDER}/.quota/": "-k"}
-    open_to_all = {name for name, one in data.items() if one.readers == EVERYONE}
-    for_all = closed | _folders({name: "lr" if name in open_to_all else "-k" for name in data}) | {FOLDER: "l"}
-    return [
-        _record("*", for_all),
-        *(_record(name, _own(name) | _folders(_rights(name, groups, data))) for name in users),
-    ]
+    return {user: sorted(group for group, members in groups.items() if user in members) for user in users}
 
 
-def _rights(user: str, groups: Mapping[str, Sequence[str]], data: Mapping[str, DataConfig]) -> dict[str, str]:
-    """What a user may do with which data, beyond what everyone may."""
-    mine = {group for group, members in groups.items() if user in members}
-    readable = {name: "lr" for name, one in data.items() if mine & {*one.readers}}
-    return readable | {name: "a" for name, one in data.items() if mine & {*one.writers}}
+def groups_of(data: Mapping[str, DataConfig]) -> list[str]:
+    """All groups that data is opened to."""
+    return sorted({group for one in data.values() for group in _named(one)})
 
 
-def _own(user: str) -> dict[str, str]:
-    return {f"{home(user)}/": "a", f"{FOLDER}/.quota/{user}/": "r"}
-
-
-def _folders(rights: Mapping[str, str]) -> dict[str, str]:
-    """Rights to folders of data, and to look at their tops, which the server is asked for without the slash."""
-    tops = {f"{FOLDER}/{name}": "l" if right == "-k" else "lr" for name, right in rights.items()}
-    longest_first = sorted(tops.items(), key=lambda top: -len(top[0]))
-    return {f"{FOLDER}/{name}/": right for name, right in rights.items()} | dict(longest_first)
-
-
-def _record(user: str, rights: Mapping[str, str]) -> str:
-    return " ".join(["u", user, *(word for path_and_right in rights.items() for word in path_and_right)])
+def _named(one: DataConfig) -> set[str]:
+    return {*one.writers, *(one.readers if isinstance(one.readers, tuple) else ())}
 
 
 def unknown_groups(config: EosConfig, groups: Iterable[str]) -> dict[str, list[str]]:
     """The groups that the data of a stack is opened to, and that are none of `groups`; by the data's name."""
     known = set(groups)
-    named = {
-        data: {*given.writers, *(given.readers if isinstance(given.readers, tuple) else ())}
-        for data, given in config.data.items()
-    }
+    named = {data: _named(given) for data, given in config.data.items()}
     return {data: sorted(wanted - known) for data, wanted in named.items() if wanted - known}

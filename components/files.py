@@ -7,6 +7,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pydantic import Field
 
+from components import copyparty
 from components.auth import Auth
 from components.base import PartConfig
 from components.cluster import OwnCluster
@@ -82,12 +83,14 @@ class Files(pulumi.ComponentResource):
         namespace = cluster.namespace(_NAMESPACE, parent=self)
         metadata = {"name": "files", "namespace": namespace}
         key = Token(name, length=16, opts=pulumi.ResourceOptions(parent=self)).value.apply(lambda made: f"x-key-{made}")
+        names = [] if eos.guests else sorted(auth.user_ids)
         written = settings(
-            sorted(auth.user_ids),
-            who_may(data, auth.groups, sorted(auth.user_ids)),
+            names,
+            groups_that_may(data) if eos.guests else who_may(data, auth.groups, names),
             folder=_FOLDER,
             state=_STATE,
             trusted=str(cluster.pod_network),
+            guests=eos.guests is not None,
         )
         k8s.core.v1.ConfigMap(name, metadata=metadata, data={"copyparty.conf": written}, opts=inside)
         k8s.core.v1.Secret(name, metadata=metadata, string_data={KEY_VARIABLE: key}, opts=inside)
@@ -131,6 +134,23 @@ def who_may(
         writers = members(given.writers)
         readers = set(everyone) if given.readers == EVERYONE else members(given.readers)
         found[folder] = (sorted(readers - writers), sorted(writers))
+    return found
+
+
+def groups_that_may(data: Mapping[str, DataConfig]) -> dict[str, tuple[list[str], list[str]]]:
+    """The same where it is groups alone that are known, as copyparty names them.
+
+    >>> groups_that_may({"opendata": DataConfig(readers="everyone")})
+    {'opendata': (['@acct'], [])}
+    """
+    found = {}
+    for folder, given in data.items():
+        readers = (
+            [copyparty.EVERYONE]
+            if given.readers == EVERYONE
+            else [copyparty.group(one) for one in given.readers if one not in given.writers]
+        )
+        found[folder] = (readers, [copyparty.group(one) for one in given.writers])
     return found
 
 

@@ -9,7 +9,7 @@ another proxy, finds the page at that port with a 1 before it: 8443 and 18443.
 
 from typing import Any
 
-from components.copyparty import KEY_VARIABLE, PREFIX, SHARES, SIGN_OUT, USER_HEADER
+from components.copyparty import GROUPS_HEADER, KEY_VARIABLE, PREFIX, SHARES, SIGN_OUT, USER_HEADER
 from components.gateway import public_url
 
 SIGN_IN_PAGES = (f"{PREFIX}/sign-in", f"{PREFIX}/oauth_callback")
@@ -112,8 +112,7 @@ def _authenticated(sign_in: str) -> Route:
     """Asks the hub's service whose cookies these are; who is nobody is sent to it, and everyone else gets a name."""
     page = f"{_SERVICE}{SIGN_IN_PAGES[0]}?next={{http.request.orig_uri}}"
     named = {
-        USER_HEADER: [f"{{http.reverse_proxy.header.{USER_HEADER}}}"],
-        HOME_HEADER: [f"{{http.reverse_proxy.header.{HOME_HEADER}}}"],
+        **{header: [f"{{http.reverse_proxy.header.{header}}}"] for header in (USER_HEADER, GROUPS_HEADER, HOME_HEADER)},
         f"{{env.{KEY_VARIABLE}}}": ["1"],
     }
     return {

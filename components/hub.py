@@ -137,6 +137,7 @@ class Hub(pulumi.ComponentResource):
             storage_class=storage.storage_class,
             releases=software.releases,
             claims=claims,
+            guests=eos.guests.settings if eos.guests else None,
             auth={**auth.provided.settings, "rights": rights_settings(auth.rights, auth.admins)},
         ).apply(
             lambda given: hub_settings(
@@ -294,6 +295,7 @@ def hub_settings(
     storage_class: str,
     releases: Sequence[Mapping[str, str]],
     claims: Mapping[str, str],
+    guests: Mapping[str, Any] | None = None,
     home_gib: int,
     trusted_networks: Sequence[str],
     with_files: bool,
@@ -308,6 +310,7 @@ def hub_settings(
         storage_class: Of homes that are volumes.
         releases: The software that a session may have, as `Software.releases` gives it.
         claims: Of the volumes that sessions have at /cvmfs and, where homes are there, at /eos; by these names.
+        guests: Where machines are told who is who, where the stack does not name them.
         home_gib: What a home is, where it is a volume.
         trusted_networks: Where gateway and proxy are, whose word on a client's address is taken.
         with_files: Whether there is a page of files.
@@ -322,6 +325,7 @@ def hub_settings(
         "idle_hours": config.idle_hours,
         "active_session_limit": config.active_session_limit,
         **({"files_port": SIGN_IN_PORT} if with_files else {}),
+        **({"guests": dict(guests)} if guests else {}),
         "auth": dict(auth),
         "sessions": {
             "namespace": SESSIONS_NAMESPACE,

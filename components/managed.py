@@ -31,7 +31,7 @@ class ManagedService(AnyService):
         self.auth = self._auth(
             pulumi.Output.from_input(public_url(config.gateway.hostname or "", config.gateway.https_port))
         )
-        self.eos = Eos("eos", config.eos, machines=None, auth=self.auth, opts=inside)
+        self.eos = Eos("eos", config.eos, machines=None, cluster=None, auth=self.auth, opts=inside)
         self.hub = self._hub()
         self.gateway = self._gateway()
         self.register_outputs(self.outputs())

@@ -154,7 +154,7 @@ class Service(AnyService):
         self.auth = self._auth(
             service_host(config.gateway, self.cluster).apply(lambda host: public_url(host, config.gateway.https_port))
         )
-        self.eos = Eos("eos", config.eos, machines=self.machines, auth=self.auth, opts=inside)
+        self.eos = Eos("eos", config.eos, machines=self.machines, cluster=self.cluster, auth=self.auth, opts=inside)
         self.health = Health(
             "health",
             config.health,

@@ -1,6 +1,7 @@
 """A browser that trusts the stack's authority, and comes to nobody but the stack."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def browser(ca_file: Path, home: Path, *urls: str, proxy: str | None = None) -> 
     """Debian's chromium, without a window.
 
     Args:
-        ca_file: The authority that it trusts, as a user's browser does after importing it.
+        ca_file: The authorities that it trusts, as a user's browser does after importing them.
         home: An empty folder; the browser's database of authorities is made there.
         urls: Addresses of the stack; this browser comes to no other.
         proxy: Through which it goes, e.g. socks5://127.0.0.1:1080; none: one that leads to the stack alone.
@@ -55,9 +56,11 @@ def browser(ca_file: Path, home: Path, *urls: str, proxy: str | None = None) -> 
 
 
 def _trust(ca_file: Path, home: Path) -> None:
-    """Imports an authority for servers into the database where chromium looks."""
+    """Imports authorities for servers into the database where chromium looks."""
     database = home / ".pki" / "nssdb"
     database.mkdir(parents=True)
     where = ["-d", f"sql:{database}"]
     subprocess.run(["certutil", *where, "-N", "--empty-password"], check=True)
-    subprocess.run(["certutil", *where, "-A", "-n", "stack", "-t", "C,,", "-i", ca_file], check=True)
+    for number, certificate in enumerate(re.findall(r"-----BEGIN.*?-----END [^\n]*\n", ca_file.read_text(), re.DOTALL)):
+        named = ["-A", "-n", f"authority {number}", "-t", "C,,", "-a"]  # it takes one at a time
+        subprocess.run(["certutil", *where, *named], input=certificate, text=True, check=True)

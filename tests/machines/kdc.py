@@ -18,22 +18,24 @@ _XROOTD = 1094  # the server refuses to run as root
 class Kdc:
     """The realm. Its users are made with their passwords."""
 
-    def __init__(self, folder: Path, **settings: float) -> None:
+    def __init__(self, folder: Path, *, host: str = HOST, **settings: float) -> None:
         """
         Args:
             folder: Empty, and open to other users of this computer.
+            host: The address at which it answers.
             settings: Of `KerberosConfig`: how long tickets last.
         """
         self.folder = folder
-        (self.port,) = free_ports(1)
+        (self.port,), self._host = free_ports(1), host
+        self.address = f"{host}:{self.port}"
         self.config = folder / "krb5.conf"
-        told = KerberosConfig.model_validate({"realm": REALM, "kdcs": [f"{HOST}:{self.port}"], **settings})
+        told = KerberosConfig.model_validate({"realm": REALM, "kdcs": [self.address], **settings})
         # By TCP alone, as the port is free there.
         self.config.write_text(
             krb5_conf(told).replace("[libdefaults]\n", "[libdefaults]\n  udp_preference_limit = 1\n")
         )
         (folder / "kdc.conf").write_text(
-            f"[kdcdefaults]\n  kdc_listen = {HOST}:{self.port}\n  kdc_tcp_listen = {HOST}:{self.port}\n"
+            f"[kdcdefaults]\n  kdc_listen = {self.address}\n  kdc_tcp_listen = {self.address}\n"
             f"[realms]\n  {REALM} = {{\n    database_name = {folder}/principal\n    key_stash_file = {folder}/stash\n"
             f"    acl_file = {folder}/acl\n    max_life = 1d\n    max_renewable_life = 7d\n"
             "    default_principal_flags = +preauth\n  }\n"
@@ -51,7 +53,7 @@ class Kdc:
             self._process = subprocess.Popen(
                 ["krb5kdc", "-n", "-r", REALM], env=self.environment, stdout=log, stderr=log
             )
-        until(lambda: listens(self.port), "the KDC answers", seconds=20, every=0.1)
+        until(lambda: listens(self.port, self._host), "the KDC answers", seconds=20, every=0.1)
 
     def stop(self) -> None:
         """It does not."""

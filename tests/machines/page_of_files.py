@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from tests.unit.running_hub import running_hub
 HOST = "127.0.0.1"
 PEOPLE = ("ada", "bob")
 STRANGER_WITH_ACCOUNT = "eve"  # may sign in, and has no home
+GROUP = "Domain Users"
+"""Of ada alone."""
 KEY = "x-cygnet-0123456789abcdef"
 SHARE_DAYS_MAX = 30
 _IMAGE = PROJECT / "images/files"
@@ -48,6 +50,9 @@ class Page:
     folder: Path
     ports: dict[str, int]
     authority: Path
+    guests: bool = False
+    """Whether copyparty knows nobody before they come."""
+    _files: ExitStack = field(default_factory=ExitStack)
 
     @property
     def service(self) -> str:
@@ -69,6 +74,19 @@ class Page:
         if name:
             made.sign_in(name)
         return made
+
+    @contextmanager
+    def files(self) -> Iterator[None]:
+        """copyparty runs."""
+        with self._files:
+            self._files.enter_context(_copyparty(self))
+            yield
+
+    def restart(self) -> None:
+        """copyparty is started anew, as when its settings change."""
+        self._files.close()
+        self._files.enter_context(_copyparty(self))
+        until(lambda: _open(self.ports["copyparty"]), "copyparty answers", seconds=150, every=0.1)
 
 
 class Visitor:
@@ -117,18 +135,18 @@ class Visitor:
 
 
 @contextmanager
-def running_page(folder: Path) -> Iterator[Page]:
+def running_page(folder: Path, *, guests: bool = False) -> Iterator[Page]:
     """All of it, until the end of the block."""
     ports = _free_ports()
     homes = [folder / "srv/user" / name[0] / name for name in PEOPLE]
-    for made in (*homes, folder / "srv/opendata", folder / "state", folder / "programs"):
+    for made in (*homes, folder / "srv/opendata", folder / "srv/raw", folder / "state", folder / "programs"):
         made.mkdir(parents=True)
-    page = Page(folder, ports, folder / "ca.crt")
+    page = Page(folder, ports, folder / "ca.crt", guests)
     at = {name: f"{HOST}:{port}" for name, port in ports.items()}
     with ExitStack() as started:
         _install(folder / "programs")
         started.enter_context(_hub(folder, ports))
-        started.enter_context(_copyparty(page))
+        started.enter_context(page.files())
         started.enter_context(_preview(page))
         started.enter_context(_caddy(page, at))
         until(
@@ -181,7 +199,12 @@ def _hub(folder: Path, ports: dict[str, int]) -> Iterator[None]:
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     names = (*PEOPLE, STRANGER_WITH_ACCOUNT)
     accounts = {
-        name: {"hash": hasher.hash(f"{name}'s"), "admin": False, "uid": 70_000 + number}
+        name: {
+            "hash": hasher.hash(f"{name}'s"),
+            "admin": False,
+            "uid": 70_000 + number,
+            "groups": [GROUP] if name == "ada" else [],
+        }
         for number, name in enumerate(names)
     }
     settings, files = {**_HUB, "files_port": ports["sign_in"]}, {"accounts.json": json.dumps(accounts)}
@@ -191,9 +214,10 @@ def _hub(folder: Path, ports: dict[str, int]) -> Iterator[None]:
 
 @contextmanager
 def _copyparty(page: Page) -> Iterator[None]:
+    of_groups = {"opendata": ([copyparty.EVERYONE], ()), "raw": ((), [copyparty.group(GROUP)])}
     text = copyparty.settings(
-        PEOPLE, {"opendata": (PEOPLE, ())}, folder=str(page.folder / "srv"), state=str(page.folder / "state"),
-        trusted="127.0.0.0/8",
+        () if page.guests else PEOPLE, of_groups if page.guests else {"opendata": (PEOPLE, ())},
+        folder=str(page.folder / "srv"), state=str(page.folder / "state"), trusted="127.0.0.0/8", guests=page.guests,
     )  # fmt: skip
     settings = page.folder / "copyparty.conf"
     settings.write_text(text.replace(f"p: {copyparty.PORT}", f"p: {page.ports['copyparty']}\n  i: {HOST}"))

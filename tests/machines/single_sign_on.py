@@ -188,14 +188,32 @@ def running_apart(folder: Path, provider: Keycloak) -> Iterator[Service]:
     """Hub and gateway, and an institute's Keycloak at an address of its own, which knows the hub as a client."""
     port, institute = free_port(), free_port()
     (folder / "institute").mkdir()
-    client = {**keycloak_realm.client(CLIENT_SECRET), "clientId": "apart", "rootUrl": f"https://{HOST}:{port}"}
-    provider.admin().create_client(client)
+    know(provider, "apart", f"https://{HOST}:{port}")
     given = {"issuer": f"https://localhost:{institute}/realms/{REALM}", "client_id": "apart"}
     with (
         _caddy(folder / "institute", institute, f"{HOST}:{provider.port}", provider.authority),
         _service(folder, port, provider, given, ()) as service,
     ):
         yield service
+
+
+@contextmanager
+def running_institute(folder: Path, provider: Keycloak, host: str) -> Iterator[str]:
+    """A Keycloak at an address of this computer that others reach; gives its name for itself (the issuer).
+
+    Args:
+        folder: Empty.
+        provider: With an authority for `host`.
+        host: The address.
+    """
+    port = free_port()
+    with _caddy(folder, port, f"{HOST}:{provider.port}", provider.authority, host=host):
+        yield f"https://{host}:{port}/realms/{REALM}"
+
+
+def know(provider: Keycloak, client: str, url: str) -> None:
+    """Has the provider know a service at this address as this client."""
+    provider.admin().create_client({**keycloak_realm.client(CLIENT_SECRET), "clientId": client, "rootUrl": url})
 
 
 @contextmanager
@@ -224,10 +242,12 @@ def _caddy(
     address: str,
     authority: running_caddy.Authority,
     routes: Sequence[Mapping[str, Any]] = (),
+    *,
+    host: str = HOST,
 ) -> Iterator[None]:
     (folder / "ca.crt").write_text(authority.certificate)
-    here = f"{HOST}:{port}"
-    listens = {running_caddy.HTTPS: here, running_caddy.HTTP: f"{HOST}:{free_port()}"}
+    here = f"{host}:{port}"
+    listens = {running_caddy.HTTPS: here, running_caddy.HTTP: f"{host}:{free_port()}"}
     settings = running_caddy.write_settings(folder, authority, proxy_address=address, listens=listens, routes=routes)
     with running_caddy.running(settings, here):
         yield

@@ -47,7 +47,12 @@ def homes(disk: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProce
     """Brings a table about: homes(homes=["ada"])."""
 
     def bring_about(**edited: Any) -> subprocess.CompletedProcess[str]:
-        table = {"folder": str(disk), "owner": OWNER, "home_bytes": 2**24, "homes": [], "data": [], **edited}
+        names, data = edited.pop("homes", []), edited.pop("data", [])
+        table = {
+            "folder": str(disk), "owner": OWNER, "home_bytes": 2**24, "access": str(tmp_path / "authdb"),
+            "users": {name: [] for name in names}, "guests": str(tmp_path / "users.json"),
+            "data": {name: {"readers": ["atlas"], "writers": []} for name in data}, **edited,
+        }  # fmt: skip
         (tmp_path / "homes.json").write_text(json.dumps(table))
         command = [sys.executable, FILES / "homes.py", tmp_path / "homes.json"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -65,6 +70,21 @@ def test_a_home_is_made_once_and_belongs_to_the_server(homes: Any, disk: Path) -
     assert (home.st_uid, home.st_gid, home.st_mode & 0o777) == (OWNER, OWNER, 0o700)
     assert (disk / "user/a").stat().st_uid == 0
     assert (disk / "opendata").stat().st_uid == OWNER
+
+
+def test_whom_the_hub_made_known_has_a_home_too(homes: Any, disk: Path, tmp_path: Path) -> None:
+    guest = {"uid": 70001, "home": "/eos/user/e/eve", "guest": True, "groups": ["atlas"]}
+    (tmp_path / "users.json").write_text(json.dumps({"ada": {"uid": 70000}, "eve": guest, "_machine": {"uid": 0}}))
+    done = homes(homes=["ada"], data=["raw"])
+    assert f"{disk}/user/e/eve: made" in done.stdout
+    assert not (disk / "user/_").exists()
+    access = tmp_path / "authdb"
+    assert "u eve /eos/user/e/eve/ a /eos/.quota/eve/ r /eos/raw/ lr /eos/raw lr" in access.read_text().splitlines()
+    assert (access.stat().st_mode & 0o777, access.stat().st_uid, access.stat().st_gid) == (0o640, 0, OWNER)
+    (tmp_path / "users.json").write_text("{}")
+    assert homes(homes=["ada"], data=["raw"]).stdout == f"{access}: written\n", "the home stays"
+    assert "u eve" not in access.read_text()
+    assert (disk / "user/e/eve").is_dir()
 
 
 def test_a_home_has_an_end_and_another_one_has_room(homes: Any, disk: Path) -> None:

@@ -177,8 +177,7 @@ def mounted(address: str, repository: Repository) -> dict[str, Any]:
     }
 
 
-USERS = ["ada", "adam", "bob"]
-GROUPS = {"atlas": ["ada"], "staff": ["bob"]}
+USERS = {"ada": ["atlas"], "adam": [], "bob": ["staff"]}
 DATA = {
     "opendata": DataConfig(readers="everyone", writers=("staff",)),
     "raw": DataConfig(readers=("atlas",), writers=("atlas",)),
@@ -198,8 +197,7 @@ def homes(address: str) -> dict[str, Any]:
         "xrootd_home_gib": 0.0625,
         "xrootd_image_gib": 1,
         "xrootd_users": USERS,
-        "xrootd_data": sorted(DATA),
-        "xrootd_access": eos.access(USERS, GROUPS, DATA),
+        "xrootd_data": {name: one.model_dump(mode="json") for name, one in DATA.items()},
     }
 
 

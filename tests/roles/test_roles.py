@@ -427,7 +427,7 @@ def test_a_home_tells_what_it_may_hold(inside: Host) -> None:
 
 def test_another_quota_is_set_and_a_home_stays_when_its_user_goes(node: Node, inside: Host) -> None:
     try:
-        played = node.play(EOS, xrootd_home_gib=0.125, xrootd_users=["adam", "eve"])
+        played = node.play(EOS, xrootd_home_gib=0.125, xrootd_users={"adam": [], "eve": []})
         assert played.successful, played.failures
         shown = inside.check_output("btrfs qgroup show -r --raw /srv/eos")
         limits = {line.split()[-1]: line.split()[3] for line in shown.splitlines() if "user/" in line}
@@ -476,7 +476,7 @@ def test_a_server_that_is_killed_during_a_write_loses_nothing(inside: Host) -> N
 def test_data_that_is_no_longer_named_is_unmounted_and_stays(node: Node, inside: Host) -> None:
     homes = [mount for mount in node.variables["eos_mounts"] if mount["name"] == "user"]
     try:
-        assert node.play(EOS, eos_mounts=homes, xrootd_data=[]).successful
+        assert node.play(EOS, eos_mounts=homes, xrootd_data={}).successful
         assert not inside.mount_point("/eos/raw").exists
         assert inside.file("/srv/eos/raw/file").content_string == "raw\n"
     finally:

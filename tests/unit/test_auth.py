@@ -10,7 +10,8 @@ import pytest
 import yaml
 from argon2 import PasswordHasher
 
-from components.auth import AuthConfig, account_names, user_id
+from components import copyparty
+from components.auth import AuthConfig, account_names, has_guests, user_id
 from components.config import ConfigError, parse
 from components.sign_in.rights import RightsConfig
 from tests.unit import program
@@ -186,9 +187,78 @@ def test_the_login_machine_knows_passwords_of_the_hub_only() -> None:
         parse({"auth": {"kind": "keycloak"}, "login": {"enabled": True}}, "a file")
 
 
-def test_homes_of_people_whom_the_stack_does_not_know_are_elsewhere() -> None:
-    with pytest.raises(ConfigError, match=r"with auth\.kind oidc it knows nobody; set eos\.client: none"):
-        parse({"auth": {"kind": "oidc", "oidc": PROVIDER}}, "a file")
+@pytest.mark.parametrize(
+    ("given", "guests"),
+    [
+        ({"kind": "oidc", "oidc": PROVIDER}, True),
+        ({"kind": "kerberos", "kerberos": {"realm": "LAB"}}, True),
+        ({"kind": "kerberos", "kerberos": {"realm": "LAB"}, "accounts": ["ada"]}, False),
+        ({"kind": "keycloak"}, False),
+        ({}, False),
+    ],
+)
+def test_who_names_nobody_has_guests(given: dict[str, Any], *, guests: bool) -> None:
+    assert has_guests(parse({"auth": given}, "a file").auth) is guests
+
+
+def test_everyone_of_a_realm_may_be_in_a_group() -> None:
+    given = {"kind": "kerberos", "kerberos": {"realm": "LAB"}, "groups": {"lab": ["ada"]}}
+    assert parse({"auth": given, "eos": {"data": {"raw": {"readers": ["lab"]}}}}, "a file")
+    with pytest.raises(ConfigError, match="groups name people without an account"):
+        parse({"auth": {**given, "accounts": ["bob"]}}, "a file")
+
+
+def test_data_is_opened_to_groups_that_a_provider_knows() -> None:
+    data = {"raw": {"readers": ["/physics/atlas"], "writers": ["Domain Admins"]}}
+    assert parse({"auth": {"kind": "oidc", "oidc": PROVIDER}, "eos": {"data": data}}, "a file")
+
+
+@pytest.fixture(scope="module")
+def guests() -> program.Engine:
+    """A stack with homes of its own, for users of a provider."""
+    data = {"raw": {"readers": ["/physics/atlas"]}, "opendata": {"readers": "everyone", "writers": ["staff"]}}
+    return program.run("site", {"cygnet:auth": {"kind": "oidc", "oidc": PROVIDER}, "cygnet:eos": {"data": data}})
+
+
+def test_hub_and_machines_know_where_guests_are_written(guests: program.Engine, cygnet_hub: ModuleType) -> None:
+    assert cygnet_hub
+    play = guests.one("Playbook", "eos").inputs["variables"]
+    assert play["eos_guests"] == {"api": "10.240.3.11:6443", "list": "eos/guests"}
+    assert (play["eos_users"], play["xrootd_guests"]) == ({}, True)
+    told = yaml.safe_load(guests.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])
+    assert told["guests"] == {"namespace": "eos", "name": "guests", "groups": ["/physics/atlas", "staff"]}
+    settings = importlib.import_module("cygnet_hub.settings").Settings.model_validate(told)
+    assert settings.guests.groups == ("/physics/atlas", "staff")
+    assert guests.one("ConfigMap", "guests").inputs["metadata"] == {"name": "guests", "namespace": "eos"}
+
+
+def test_the_hub_changes_the_list_of_guests_and_machines_read_it(guests: program.Engine) -> None:
+    found = {}
+    for who in ("hub", "machines"):
+        (rule,) = guests.one("Role", f"guests-{who}").inputs["rules"]
+        assert (rule["resources"], rule["resourceNames"]) == (["configmaps"], ["guests"])
+        (subject,) = guests.one("RoleBinding", f"guests-{who}").inputs["subjects"]
+        found[subject["name"]] = rule["verbs"]
+    assert found == {"hub": ["get", "patch"], "system:nodes": ["get", "list", "watch"]}
+
+
+def test_the_page_of_files_takes_whoever_the_gateway_names(guests: program.Engine) -> None:
+    written = guests.one("ConfigMap", "files").inputs["data"]["copyparty.conf"]
+    assert "idp-h-grp: x-cygnet-groups" in written
+    assert "[/eos/user/a/${u%+home-a}]\n  /srv/files/user/a/${u}\n" in written
+    assert f"[/eos/raw]\n  /srv/files/raw\n  accs:\n    r: {copyparty.group('/physics/atlas')}\n" in written
+
+
+def test_the_page_of_files_and_the_hub_have_the_same_names_of_groups(cygnet_hub: ModuleType) -> None:
+    assert cygnet_hub
+    told = importlib.import_module("cygnet_hub.files").groups("ada", ["/physics/atlas"])
+    assert told == f"home-a,{copyparty.group('/physics/atlas').removeprefix('@')}"
+
+
+def test_a_stack_that_names_everybody_has_no_list(local: program.Engine) -> None:
+    assert [one.name for one in local.of("ConfigMap") if one.name == "guests"] == []
+    assert "guests" not in yaml.safe_load(local.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])
+    assert "idp-h-grp" not in local.one("ConfigMap", "files").inputs["data"]["copyparty.conf"]
 
 
 @pytest.fixture(scope="module")

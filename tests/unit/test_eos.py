@@ -1,15 +1,17 @@
 """Homes and experiment data: what a stack may say, who may do what on the server, and how sessions get it."""
 
+import importlib.util
 import json
 from ipaddress import ip_address
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from components import eos
 from components.auth import user_id
 from components.config import ConfigError, parse
-from components.eos import DataConfig, EosConfig
+from components.eos import EosConfig
+from components.playbook import PLAYBOOKS
 from components.secrets import new_keytab
 from tests.unit import program
 
@@ -76,22 +78,32 @@ def test_the_size_of_homes_has_moved() -> None:
 # Who may do what
 
 
-GROUPS = {"atlas": ["ada", "adam"], "staff": ["bob"]}
+def program_of(role: str, name: str) -> ModuleType:
+    """A program that a role brings to machines."""
+    spec = importlib.util.spec_from_file_location(name, PLAYBOOKS / f"roles/{role}/files/{name}.py")
+    assert spec
+    assert spec.loader
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
 DATA = {
-    "opendata": DataConfig(readers="everyone", writers=("staff",)),
-    "open": DataConfig(),
-    "opendata2": DataConfig(readers=("atlas",), writers=("staff",)),
+    "opendata": {"readers": "everyone", "writers": ["staff"]},
+    "open": {"readers": [], "writers": []},
+    "opendata2": {"readers": ["atlas"], "writers": ["staff"]},
 }
-USERS = ["ad", "ada", "adam", "bob"]
+USERS = {"ad": [], "ada": ["atlas"], "adam": ["atlas"], "bob": ["staff"]}
 
 
-def may(user: str, path: str) -> set[str]:
+def may(user: str, path: str, *, guests: bool = False) -> set[str]:
     """The rights of a user at a path, as XRootD finds them: in each record the first prefix decides, records add up."""
-    records = {words[1]: words[2:] for words in map(str.split, eos.access(USERS, GROUPS, DATA))}
+    lines = program_of("xrootd", "homes").access(USERS, DATA, guests=guests)
+    records = {words[1]: words[2:] for words in map(str.split, lines)}
     found: set[str] = set()
-    for record in (records["*"], records.get(user, [])):
+    for record in (records["*"], records.get("=", []), records.get(user, [])):
         pairs = zip(record[::2], record[1::2], strict=True)
-        rights = next((right for prefix, right in pairs if path.startswith(prefix)), "")
+        rights = next((right for prefix, right in pairs if path.startswith(prefix.replace("@=", user))), "")
         found |= set() if rights.startswith("-") else set(rights)
     return found
 
@@ -131,6 +143,79 @@ def test_what_a_user_may(user: str, path: str, rights: str) -> None:
     assert may(user, path) == set(rights)
 
 
+@pytest.mark.parametrize(
+    ("path", "rights"),
+    [
+        ("/eos/user/e/eve/file", "a"),
+        ("/eos/user/e/evelyn/file", ""),
+        ("/eos/user/a/ada/file", ""),
+        ("/eos/.quota/eve/bytes", "r"),
+        ("/eos/.quota/ada/bytes", ""),
+        ("/eos/opendata/file", "lr"),
+        ("/eos/opendata2/file", ""),
+        ("/eos/user", "l"),
+    ],
+)
+def test_a_guest_has_a_home_before_the_server_has_read_anything(path: str, rights: str) -> None:
+    assert may("eve", path, guests=True) == set(rights)
+    assert may("eve", "/eos/user/e/eve/file") == set()
+
+
+# Whom the hub makes known
+
+
+def test_guests_stand_beside_those_whom_the_stack_names() -> None:
+    named = {"ada": {"uid": 70000}, "_machine": {"uid": 0}}
+    users, complaints = program_of("eos", "guests").joined(named, {"eve": '{"uid": 70001, "groups": ["atlas"]}'})
+    assert complaints == []
+    assert users == {
+        **named,
+        "eve": {
+            "uid": 70001,
+            "home": "/eos/user/e/eve",
+            "quota": "/eos/.quota/eve/bytes",
+            "guest": True,
+            "groups": ["atlas"],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("../etc", '{"uid": 70001, "groups": []}'),
+        ("Eve", '{"uid": 70001, "groups": []}'),
+        ("_machine2", '{"uid": 70001, "groups": []}'),
+        ("eve\n", '{"uid": 70001, "groups": []}'),
+        ("e" * 32, '{"uid": 70001, "groups": []}'),
+        ("eve", '{"uid": 0, "groups": []}'),
+        ("eve", '{"uid": 999, "groups": []}'),
+        ("eve", '{"uid": 2147483648, "groups": []}'),
+        ("eve", '{"uid": true, "groups": []}'),
+        ("eve", '{"uid": "70001", "groups": []}'),
+        ("eve", '{"uid": 70000, "groups": []}'),
+        ("eve", '{"uid": 70001, "groups": "atlas"}'),
+        ("eve", '{"uid": 70001, "groups": [1]}'),
+        ("eve", '{"uid": 70001}'),
+        ("eve", '{"uid": 70001, "groups": [], "home": "/eos/user/a/ada"}'),
+        ("eve", "[]"),
+        ("eve", "no JSON"),
+    ],
+)
+def test_what_is_no_user_is_left_out_and_told(name: str, text: str) -> None:
+    named = {"ada": {"uid": 70000}}
+    users, complaints = program_of("eos", "guests").joined(named, {name: text, "bob": '{"uid": 70002, "groups": []}'})
+    assert users.keys() == {"ada", "bob"}
+    assert len(complaints) == 1
+    assert "is left out" in complaints[0]
+
+
+def test_nobody_takes_the_place_of_one_whom_the_stack_names() -> None:
+    named = {"ada": {"uid": 70000, "home": "/eos/user/a/ada"}}
+    users, _ = program_of("eos", "guests").joined(named, {"ada": '{"uid": 70001, "groups": ["staff"]}'})
+    assert users == named
+
+
 # What is declared
 
 
@@ -146,7 +231,8 @@ def test_every_machine_mounts_homes_from_the_first_one(local: program.Engine) ->
     (homes,) = play["variables"]["eos_mounts"]
     assert homes == {"name": "user", "folder": "/eos/user", "server": "10.240.3.11:1094"}
     assert play["variables"]["xrootd_serves"] is True
-    assert play["variables"]["xrootd_users"] == ["operator", "physicist"]
+    assert play["variables"]["xrootd_users"] == {"operator": [], "physicist": []}
+    assert "eos_guests" not in play["variables"]
     assert play["variables"]["eos_users"] == {name: user_id(name) for name in ("operator", "physicist")}
 
 
@@ -160,9 +246,12 @@ def test_server_and_machines_have_the_same_key_which_is_the_stacks_own(local: pr
 def test_data_is_mounted_beside_homes() -> None:
     given = variables(data={"raw": {"readers": ["atlas"]}, "opendata": {"readers": "everyone"}}, home_gib=7)
     assert sorted(mount["folder"] for mount in given["eos_mounts"]) == ["/eos/opendata", "/eos/raw", "/eos/user"]
-    assert given["xrootd_data"] == ["opendata", "raw"]
+    assert given["xrootd_data"] == {
+        "opendata": {"readers": "everyone", "writers": []},
+        "raw": {"readers": ["atlas"], "writers": []},
+    }
     assert given["xrootd_home_gib"] == 7
-    assert any(line.startswith("u ada ") and "/eos/raw/ lr" in line for line in given["xrootd_access"])
+    assert given["xrootd_users"]["ada"] == ["atlas"]
 
 
 def test_a_server_that_is_there_is_used_with_its_key() -> None:

@@ -16,6 +16,7 @@ from traitlets.config import Config
 from cygnet_hub import files
 from cygnet_hub.accounts import AccountsAuthenticator
 from cygnet_hub.audit import Audit
+from cygnet_hub.guests import Guests, admitting
 from cygnet_hub.kerberos import KerberosAuthenticator
 from cygnet_hub.links import to_session
 from cygnet_hub.oidc import CHANGE, OidcAuthenticator
@@ -53,12 +54,16 @@ OPERATOR_SCOPES = ["admin-ui", "list:users", "read:users:activity", "servers", "
 def configuration(settings: Settings, secrets: Secrets, state: Path = STATE) -> Config:
     """What jupyterhub_config.py says; `state` is the hub's own folder."""
     sign_in = AUTHENTICATORS[settings.auth.kind]
+    guests = Guests(settings.guests) if settings.guests else None
     return Config(
         JupyterHub=hub(settings, secrets, state),
         ConfigurableHTTPProxy=proxy(settings, secrets),
         CryptKeeper={"keys": [bytes.fromhex(secrets.crypt_key.get_secret_value())]},
-        **{sign_in.__name__: authenticator(settings)},
-        KubeSpawner=spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {})),
+        **{sign_in.__name__: {**authenticator(settings), **({"guests": guests} if guests else {})}},
+        KubeSpawner={
+            **spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {})),
+            **({"pre_spawn_hook": admitting(guests)} if guests else {}),
+        },
     )
 
 

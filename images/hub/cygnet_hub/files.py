@@ -8,8 +8,10 @@ remembered (`REMEMBERED_SECONDS`) has aged.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import sys
+from collections.abc import Iterable
 
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
 from tornado.web import Application, HTTPError, RequestHandler, authenticated
@@ -18,8 +20,8 @@ NAME = "files"
 PREFIX = "/files/"
 CALLBACK = f"{PREFIX}oauth_callback"
 REMEMBERED_SECONDS = 5
-# By these the gateway knows the user and where their home is; it removes what a client sends under such a name.
-USER_HEADER, HOME_HEADER = "X-Cygnet-User", "X-Cygnet-Home"
+# By these the gateway knows the user, their groups and where their home is; it removes those of a client.
+USER_HEADER, GROUPS_HEADER, HOME_HEADER = "X-Cygnet-User", "X-Cygnet-Groups", "X-Cygnet-Home"
 
 
 class Who(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
@@ -31,6 +33,7 @@ class Who(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         if user is None:
             raise HTTPError(401)
         self.set_header(USER_HEADER, user["name"])
+        self.set_header(GROUPS_HEADER, groups(user["name"], user.get("groups", ())))
         self.set_header(HOME_HEADER, home(user["name"]))
 
 
@@ -51,6 +54,19 @@ def home(name: str) -> str:
     '/files/eos/user/a/ada/'
     """
     return f"{PREFIX}eos/user/{name[0]}/{name}/"
+
+
+def groups(name: str, known: Iterable[str]) -> str:
+    """A user's groups as the page of files has them: one for the letter that homes lie below, and those of the user.
+
+    A provider's groups may have names that a header or a list cannot hold, so they stand for themselves as digests;
+    components/copyparty.py makes the same.
+
+    >>> groups("ada", ["Domain Users"])
+    'home-a,g-73801bce916ad44e'
+    """
+    digests = (f"g-{hashlib.sha256(group.encode()).hexdigest()[:16]}" for group in sorted(known))
+    return ",".join([f"home-{name[0]}", *digests])
 
 
 def inside(page: str) -> str:

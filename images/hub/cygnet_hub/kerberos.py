@@ -17,9 +17,10 @@ from jupyterhub.apihandlers.base import APIHandler  # type: ignore[import-untype
 from tornado.web import HTTPError
 from traitlets import Dict, Instance, List
 
+from cygnet_hub.guests import Guests, followed
 from cygnet_hub.kerberos_realm import Realm, RefusedError, UnreachableError
 from cygnet_hub.password_sign_in import PasswordAuthenticator
-from cygnet_hub.rights import admitted
+from cygnet_hub.rights import NotAdmittedError, admitted
 from cygnet_hub.start import refusal
 from cygnet_hub.user_ids import user_id
 
@@ -36,6 +37,7 @@ class KerberosAuthenticator(PasswordAuthenticator):
     realm: Any = Instance(Realm, config=True, help="The realm, and how it is asked.")
     names: Any = List(config=True, help="Who may sign in; empty: everyone in the realm.")
     groups: Any = Dict(config=True, help="The names in each group.")
+    guests: Any = Instance(Guests, None, allow_none=True, config=True, help="Where machines are told who somebody is.")
 
     @staticmethod
     def told(settings: Any, secrets: Path) -> dict[str, Any]:
@@ -77,15 +79,19 @@ class KerberosAuthenticator(PasswordAuthenticator):
 
     def _admitted(self, name: str) -> dict[str, Any]:
         if self.names and name not in {*self.names, *self.rights.admins}:
-            raise refusal(403, f"{name} may not sign in here. Ask those who run this service.")
+            raise NotAdmittedError(f"{name} may not sign in here. Ask those who run this service.")
         groups = [group for group, members in self.groups.items() if name in members]
         return admitted(name, groups, self.rights)
 
+    @followed
     async def refresh_user(self, user: Any, handler: Any = None, **_: Any) -> bool | dict[str, Any]:  # noqa: ARG002
         """Renews the ticket in the second half of its time.
 
         False: it has ended, or the realm gives no other; the user has to sign in again. What stands in `names` and
         `rights` holds at once.
+
+        Raises:
+            NotAdmittedError: By that the user may not sign in any more.
         """
         async with self._renewals[user.name]:
             state = await user.get_auth_state() or {}
@@ -94,7 +100,7 @@ class KerberosAuthenticator(PasswordAuthenticator):
             try:
                 model = self._admitted(user.name)
                 ticket, renewed = await self._renew(base64.b64decode(state[TICKET]))
-            except (RefusedError, HTTPError) as error:
+            except RefusedError as error:
                 self.log.info("%s has to sign in again: %s", user.name, error)
                 return False
             if renewed:

@@ -31,7 +31,8 @@ from traitlets import Instance, Unicode, default
 
 from cygnet_hub.access_token import AccessToken
 from cygnet_hub.audit import Audited
-from cygnet_hub.rights import Rights, admitted
+from cygnet_hub.guests import Guests, followed
+from cygnet_hub.rights import NotAdmittedError, Rights, admitted
 from cygnet_hub.start import refusal
 from cygnet_hub.user_ids import user_id
 
@@ -111,6 +112,7 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
     groups_claim = Unicode(config=True, help="Claim that lists a user's groups.")
     uid_claim = Unicode(config=True, help="Claim that is the user's number; empty: it is made of the name.")
     rights: Any = Instance(Rights, (), config=True, help="Who may sign in, and who is an operator.")
+    guests: Any = Instance(Guests, None, allow_none=True, config=True, help="Where machines are told who somebody is.")
 
     @staticmethod
     def told(settings: Any, secrets: Path) -> dict[str, Any]:
@@ -226,10 +228,14 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
         state: dict[str, Any] = super().build_auth_state_dict(token_info, user_info)
         return {**state, EXPIRES: time.time() + float(token_info.get("expires_in", 0)), "outside": OUTSIDE.get()}
 
+    @followed
     async def refresh_user(self, user: Any, handler: Any = None, **_: Any) -> bool | dict[str, Any]:
         """Renews the tokens, and with them groups and rights.
 
         False: the provider says that the user has to sign in again. True: all stays, because it does not answer.
+
+        Raises:
+            NotAdmittedError: The user lost the groups that may sign in.
         """
         async with self._renewals[user.name]:  # a provider may take each refresh token once only
             state = await user.get_auth_state()
@@ -242,6 +248,8 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
                 fresh = await self.get_token_info(handler, asked)
                 kept = {key: state[key] for key in ("refresh_token", "id_token") if state.get(key)}
                 model: dict[str, Any] = await self._token_to_auth_model({**kept, **fresh})
+            except NotAdmittedError:
+                raise
             except (HTTPError, HTTPClientError, OSError) as error:
                 if is_refusal(error):
                     self.log.info("%s has to sign in again: %s", user.name, error)

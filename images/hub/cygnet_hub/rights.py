@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tornado.web import HTTPError
+
 from cygnet_hub.model import Model
-from cygnet_hub.start import refusal
 
 OPERATORS = "operators"
 """The hub's group of those who may see and stop all sessions; what that is stands in the role of the hub."""
@@ -23,6 +24,14 @@ class Rights(Model):
     """Names of operators."""
 
 
+class NotAdmittedError(HTTPError):
+    """403: who somebody is, is known, and that they may not come in. The user reads the text."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(403, message)
+        self.jupyterhub_message = message
+
+
 def admitted(name: str, groups: Iterable[str], rights: Rights, *, operator: bool = False) -> dict[str, Any]:
     """A user who may come in, as JupyterHub wants it. Nobody is an administrator there, who may open others' sessions.
 
@@ -30,13 +39,12 @@ def admitted(name: str, groups: Iterable[str], rights: Rights, *, operator: bool
     {'name': 'root', 'admin': False, 'groups': ['operators', 'staff']}
 
     Raises:
-        HTTPError: 403, the user is in no group that may sign in.
+        NotAdmittedError: The user is in no group that may sign in.
     """
     mine = {*groups} - {OPERATORS}  # a provider's group of that name makes nobody an operator
     operator = operator or name in rights.admins or not mine.isdisjoint(rights.admin)
     if rights.sign_in and mine.isdisjoint(rights.sign_in) and not operator:
-        raise refusal(
-            403,
+        raise NotAdmittedError(
             f"{name} may not sign in here, which is for members of: {', '.join(rights.sign_in)}. "
             "Ask those who run this service to become one, then sign in again.",
         )

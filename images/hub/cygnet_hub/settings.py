@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from cygnet_hub.guests import GuestsSettings
 from cygnet_hub.model import Model
 from cygnet_hub.sign_in import AccountsSettings, AuthSettings
 
@@ -168,6 +169,8 @@ class Settings(Model):
     """Sessions at the same time; 0: as many as fit."""
     files_port: int | None = Field(None, ge=1, le=65535)
     """Where the gateway asks who wants to see files; none: there is no page of files."""
+    guests: GuestsSettings | None = None
+    """Where machines are told who somebody is; none: they know everybody."""
     auth: AuthSettings = AccountsSettings()
     """How people sign in, and who may do what."""
     sessions: Sessions
