@@ -100,8 +100,8 @@ def settings(
         guests: Whether others have homes, too: whoever the gateway names. They are remembered, for their links' sake.
     """
     own = [f"  xff-src: {trusted}, 127.0.0.0/8", f"  shr-db: {state}/shares.db", f"  hist: {state}/volumes"]
-    # With the first option, which is for a folder that is not there, guests without a home would keep others from making
-    # links (copyparty 1.20). Their folders cannot be made: those above are root's.
+    # With vol-nospawn, a guest who has no home yet would keep others from making links (copyparty 1.20). Nothing can
+    # make that folder: those above it are root's.
     known = ["vol-nospawn", "idp-store: 0"]
     unknown = [f"idp-h-grp: {GROUPS_HEADER.lower()}", "idp-store: 3", f"idp-db: {state}/people.db"]
     own += [f"  {line}" for line in (unknown if guests else known)]

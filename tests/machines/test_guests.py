@@ -6,17 +6,22 @@ The homes that follow are in test_homes.py, and what the server of homes lets a 
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from components.playbook import PLAYBOOKS
-from tests.live.ports import HOST
+from tests.live.ports import HOST, free_ports
 from tests.live.waiting import until
+from tests.machines.kdc import REALM, Kdc
 from tests.machines.kubernetes_api import KubernetesApi
 from tests.unit import program
+from tests.unit.running_hub import Someone, running_hub
 
 HUB, SESSION = "of-the-hub", "of-a-session"
 USERS = {HUB: "system:serviceaccount:hub:hub", SESSION: "system:serviceaccount:sessions:default"}
@@ -213,6 +218,65 @@ def test_a_machine_goes_on_without_kubernetes_and_learns_later_what_it_missed(
         machine.knows("ada")
     assert hub("admit", "bob", 70002, []) == "done"
     machine.knows("ada", "bob")
+
+
+def test_a_hub_makes_known_who_starts_a_session_and_forgets_who_may_come_no_longer(
+    api: KubernetesApi, machine: Machine, tmp_path: Path
+) -> None:
+    """Everyone of a realm may be a guest; groups are the stack's."""
+    with _realm("ada", "bob") as kdc:
+        with _running_hub(api, kdc, tmp_path, lab=["ada", "bob"]) as hub:
+            ada = Someone(hub, "ada", "ada's")
+            machine.knows()
+            assert ada.api("POST", "users/ada/server").status_code == 201
+            machine.knows("ada")
+            token = ada.api("POST", "users/ada/tokens", json={"note": "session"}).json()["token"]
+        with _running_hub(api, kdc, tmp_path, lab=["bob"]) as hub:
+            machine.knows("ada")
+            asked = requests.get(
+                f"{hub}/hub/api/kerberos-ticket", headers={"Authorization": f"token {token}"}, timeout=60
+            )
+            assert asked.status_code == 403
+            machine.knows()
+
+
+@contextmanager
+def _realm(*names: str) -> Iterator[Kdc]:
+    with tempfile.TemporaryDirectory(prefix="cygnet-krb-") as folder:
+        made = Kdc(Path(folder))
+        for name in names:
+            made.administer(f'addprinc -pw "{name}\'s" {name}')
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
+
+
+@contextmanager
+def _running_hub(api: KubernetesApi, kdc: Kdc, folder: Path, *, lab: list[str]) -> Iterator[str]:
+    """The hub, which keeps what it knows in the folder; members of `lab` may sign in."""
+    auth = {"kind": "kerberos", "realm": REALM, "groups": {"lab": lab}, "rights": {"sign_in": ["lab"]}}
+    sessions = {"image": "i", "size": {"cores": 1, "memory_gib": 1}, "eos_claim": "eos"}
+    settings = {
+        "trusted_networks": ["127.0.0.0/8"],
+        "auth": auth,
+        "sessions": sessions,
+        "guests": {"namespace": "eos", "name": "guests"},
+    }
+    key = "0" * 64
+    (port,) = free_ports(1)
+    realm = f"Realm({REALM!r}, Path({str(kdc.config)!r}))"
+    with running_hub(
+        folder,
+        port,
+        settings,
+        {"proxy_token": "t", "cookie_secret": key, "crypt_key": key},
+        {},
+        more=f"\nfrom cygnet_hub.kerberos_realm import Realm\nc.KerberosAuthenticator.realm = {realm}\n",
+        environment={"KUBECONFIG": str(api.kubeconfig(HUB))},
+    ) as address:
+        yield address
 
 
 def test_the_hub_may_change_this_list_and_see_no_other(api: KubernetesApi) -> None:

@@ -35,6 +35,8 @@ def server(stack: LiveStack, part: Mapping[str, Any]) -> Host:
 @pytest.fixture
 def people(stack: LiveStack) -> tuple[str, str]:
     """Two who have homes."""
+    if len(stack.accounts) < 2:
+        pytest.skip(f"the stack '{stack.name}' names nobody: its users are guests")
     first, second, *_ = stack.accounts
     return first, second
 
@@ -104,6 +106,33 @@ def test_what_homes_need_starts_by_itself(server: Host) -> None:
         assert server.service(unit).is_enabled, unit
         assert server.service(unit).is_running, unit
     assert server.mount_point("/srv/eos").filesystem == "btrfs"
+
+
+def test_machines_know_whom_the_hub_made_known(
+    stack: LiveStack, hosts: Mapping[str, Host], part: Mapping[str, Any]
+) -> None:
+    if "guests" not in part:
+        pytest.skip(f"the stack '{stack.name}' has no guests")
+    namespace, _, name = part["guests"].partition("/")
+    shown = stack.kubectl("get", "configmap", name, f"--namespace={namespace}", "--output=json")
+    known = {guest: json.loads(said)["uid"] for guest, said in json.loads(shown).get("data", {}).items()}
+    for machine, host in hosts.items():
+        assert host.service("cygnet-guests").is_enabled, machine
+        assert host.service("cygnet-guests").is_running, machine
+        users = json.loads(host.file("/etc/cygnet/eos/users.json").content_string)
+        assert {guest: one["uid"] for guest, one in users.items() if one.get("guest")} == known, machine
+
+
+def test_nobody_but_the_hub_changes_the_list_of_guests(stack: LiveStack, part: Mapping[str, Any]) -> None:
+    if "guests" not in part:
+        pytest.skip(f"the stack '{stack.name}' has no guests")
+    namespace, _, name = part["guests"].partition("/")
+    there = f"configmap/{name} --namespace={namespace}"
+    assert stack.may("hub:hub", f"patch {there}")
+    assert not stack.may("hub:hub", f"delete {there}")
+    for who in ("sessions:default", "gateway:default", "files:default"):
+        assert not stack.may(who, f"get {there}"), who
+        assert not stack.may(who, f"patch {there}"), who
 
 
 def test_the_server_is_closed_to_strangers(stack: LiveStack, server: Host) -> None:

@@ -66,6 +66,7 @@ c.JupyterHub.update(
 c.LocalSpawner.apply_user_options = c.KubeSpawner.apply_user_options
 c.LocalSpawner.options_from_form = c.KubeSpawner.options_from_form
 c.LocalSpawner.options_form = "<p>choices</p>"
+c.LocalSpawner.pre_spawn_hook = c.KubeSpawner.get("pre_spawn_hook")
 """
 
 SESSION = """\
@@ -91,6 +92,7 @@ def running_hub(
     files: Mapping[str, str],
     *,
     more: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """The hub's address, such as "http://127.0.0.1:4711", while it runs.
 
@@ -101,6 +103,7 @@ def running_hub(
         secrets: The hub's own keys.
         files: Secrets of the kind of sign-in, by the names of their files.
         more: Further lines of its configuration.
+        environment: Further variables.
     """
     (folder / "secrets").mkdir(exist_ok=True)
     for name, text in files.items():
@@ -119,12 +122,12 @@ def running_hub(
         + more
     )
     log = folder / "hub.log"
-    environment = {"PYTHONPATH": str(PROJECT / "images/hub"), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    variables = {"PYTHONPATH": str(PROJECT / "images/hub"), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
     with (
         log.open("w") as output,
         subprocess.Popen(
             [sys.executable, "-m", "jupyterhub", f"--config={file}"],
-            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+            cwd=folder, env={**variables, **(environment or {})}, stdout=output, stderr=subprocess.STDOUT,
         ) as hub,
     ):  # fmt: skip
         try:

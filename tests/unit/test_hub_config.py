@@ -1102,3 +1102,24 @@ def test_jupyterhub_reads_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert app.authenticator_class is AccountsAuthenticator
     assert app.spawner_class is SessionSpawner
     assert app.config.KubeSpawner.image == SMALLEST["sessions"]["image"]
+
+
+# Users whom the stack does not name
+
+GUESTS = {"namespace": "eos", "name": "guests", "groups": ["atlas"]}
+PROVIDER = {"kind": "oidc", "issuer": "https://login.example.org", "client_id": "swan"}
+
+
+def test_machines_are_told_before_a_session_of_a_guest_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/oidc-client-secret").write_text("s")
+    monkeypatch.setattr(config, "FOLDER", tmp_path)
+    sessions = {**SMALLEST["sessions"], **EOS}
+    made = [
+        config.configuration(Settings.model_validate({"auth": PROVIDER, "sessions": sessions, **more}), SECRETS)
+        for more in ({"guests": GUESTS}, {})
+    ]
+    assert [("pre_spawn_hook" in one.KubeSpawner, "guests" in one.OidcAuthenticator) for one in made] == [
+        (True, True),
+        (False, False),
+    ]
