@@ -1,6 +1,6 @@
 """Users whom only an identity provider knows: from the hub, through a real Kubernetes API, to the list of a machine.
 
-The homes that follow are in test_homes.py, and what the server of homes lets a guest do in test_xrdmount.py.
+The homes that follow are in test_homes.py, and what the server of homes lets a guest do in tests/roles.
 """
 
 import json

@@ -437,6 +437,43 @@ def test_another_quota_is_set_and_a_home_stays_when_its_user_goes(node: Node, in
         node.play(EOS)
 
 
+TELL = """
+import json, pathlib, sys
+file = pathlib.Path("/etc/cygnet/eos/users.json")
+eve = {"uid": int(sys.argv[1]), "home": "/eos/user/e/eve", "guest": True, "groups": ["atlas"]}
+file.write_text(json.dumps(json.loads(file.read_text()) | {"eve": eve}))
+"""
+
+
+def test_a_guest_has_a_home_that_nobody_named(node: Node, inside: Host) -> None:
+    """There is no Kubernetes on this machine; what the hub says is here as if it had been read."""
+    guests = {"eos_guests": {"api": f"{node.address}:6443", "list": "eos/guests"}, "xrootd_guests": True}
+    hers = "/eos/user/e/eve"
+    try:
+        played = node.play(EOS, **guests)
+        assert played.successful, played.failures
+        assert node.play(EOS, **guests).changed == 0
+        until(
+            lambda: "Kubernetes does not tell who comes" in inside.check_output("journalctl -u cygnet-guests"),
+            "it misses Kubernetes", seconds=20,
+        )  # fmt: skip
+        assert as_user(inside, "ada", f"cat {ADA}/file").stdout == "mine\n", "and goes on with whom it knows"
+        inside.check_output("systemctl restart xrootd@cygnet")  # it looks at who may do what once a minute
+        inside.check_output("python3 -c %s %s", TELL, user_id("eve"))
+        inside.check_output("systemctl start cygnet-homes-now")
+        wrote = f"echo hers > {hers}/file && cat {hers}/file"
+        until(lambda: as_user(inside, "eve", wrote).stdout == "hers\n", "she has a home", seconds=10)
+        for command in (f"cat {ADA}/file", "ls /eos/user", "touch /eos/user/e/other"):
+            assert "Permission denied" in as_user(inside, "eve", command).stderr, command
+        inside.check_output("systemctl restart cygnet-guests")
+        assert as_user(inside, "eve", f"cat {hers}/file").stdout == "hers\n", "known without asking"
+    finally:
+        assert node.play(EOS).successful
+    assert not inside.service("cygnet-guests").is_running
+    assert "Permission denied" in as_user(inside, "eve", f"cat {hers}/file").stderr
+    assert inside.file("/srv/eos/user/e/eve/file").content_string == "hers\n"
+
+
 def test_the_server_answers_machines_only(node: Node) -> None:
     with pytest.raises(TimeoutError):
         socket.create_connection((node.address, 1094), timeout=2)
