@@ -43,7 +43,8 @@ async def main():
     for line in sys.stdin:
         what, *given = json.loads(line)
         try:
-            await getattr(guests, what)(*given)
+            asked = given if what == "all" else [[what, *given]]
+            await asyncio.gather(*(getattr(guests, what)(*words) for what, *words in asked))
             print("done", flush=True)
         except HTTPError as error:
             print(error.status_code, error.jupyterhub_message, flush=True)
@@ -169,6 +170,12 @@ def test_a_machine_knows_a_guest_at_once_and_forgets_one_who_may_come_no_longer(
     assert hub("forget", "ada") == "done"
     machine.knows("bob")
     assert "root" in machine.users
+
+
+def test_a_whole_class_comes_at_once(hub: Callable[..., str], machine: Machine) -> None:
+    names = [f"guest-{number}" for number in range(60)]
+    assert hub("all", *(["admit", name, 80000 + number, []] for number, name in enumerate(names))) == "done"
+    machine.knows(*names)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ class Guests:
 
     def __init__(self, settings: GuestsSettings) -> None:
         self._settings = settings
+        self._turn = asyncio.Lock()  # a whole class comes at once
 
     def __deepcopy__(self, _: Any) -> Self:
         """What traitlets makes of a setting."""
@@ -105,25 +106,26 @@ class Guests:
 
     async def _change(self, change: Callable[[Mapping[str, str]], dict[str, str | None]]) -> None:
         """Changes what `change` says of what is there, and nothing that somebody else changed meanwhile."""
+        async with self._turn:
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    await self._change_once(change)
+                except ApiException as error:
+                    if error.status != _CONFLICT or not tries_left:
+                        raise
+                else:
+                    return
+
+    async def _change_once(self, change: Callable[[Mapping[str, str]], dict[str, str | None]]) -> None:
         load_config()
         api, where = shared_client("CoreV1Api"), (self._settings.name, self._settings.namespace)
-        for tries_left in reversed(range(_TRIES)):
-            found = await api.read_namespaced_config_map(*where, _request_timeout=SECONDS)
-            known = found.data or {}
-            wanted = {name: text for name, text in change(known).items() if known.get(name) != text}
-            if not wanted:
-                return
+        found = await api.read_namespaced_config_map(*where, _request_timeout=SECONDS)
+        known = found.data or {}
+        if wanted := {name: text for name, text in change(known).items() if known.get(name) != text}:
             patch = {"metadata": {"resourceVersion": found.metadata.resource_version}, "data": wanted}
-            try:
-                await api.patch_namespaced_config_map(
-                    *where, patch, _content_type="application/merge-patch+json", _request_timeout=SECONDS
-                )
-            except ApiException as error:
-                if error.status != _CONFLICT or not tries_left:
-                    raise
-                await asyncio.sleep(0)
-            else:
-                return
+            await api.patch_namespaced_config_map(
+                *where, patch, _content_type="application/merge-patch+json", _request_timeout=SECONDS
+            )
 
 
 def admitting(guests: Guests) -> Callable[[Any], Awaitable[None]]:

@@ -179,10 +179,12 @@ def main() -> None:
                     if line not in told:
                         say(line, WARNING)
                 told = complaints
+                notify(f"STATUS={len(users) - len(named)} guests")
                 if write(file, users):
                     say(f"{len(users) - len(named)} guests")
-                    wait_for(settings["units"])
-                notify(f"STATUS={len(users) - len(named)} guests")
+                    if settings["units"]:
+                        wait_for(settings["units"])
+                        break  # it is asked anew: a whole class that came meanwhile is one change
         except (OSError, ValueError, http.client.HTTPException) as error:
             complaint = f"Kubernetes does not tell who comes: {error}"
             if told != [complaint]:
