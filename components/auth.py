@@ -225,10 +225,15 @@ def has_guests(config: AuthConfig) -> bool:
     return config.kind not in WITH_ACCOUNTS and not config.accounts
 
 
-def rights_settings(rights: RightsConfig, admins: list[str]) -> Mapping[str, list[str]]:
+def rights_settings(rights: RightsConfig, admins: list[str]) -> Mapping[str, Any]:
     """`auth.rights` of the hub's settings.
 
     >>> rights_settings(RightsConfig(admin=["staff"]), ["root"])
-    {'sign_in': [], 'admin': ['staff'], 'admins': ['root']}
+    {'sign_in': [], 'admin': ['staff'], 'admins': ['root'], 'max_age_hours': {}}
     """
-    return {"sign_in": list(rights.sign_in), "admin": list(rights.admin), "admins": admins}
+    return {
+        "sign_in": list(rights.sign_in),
+        "admin": list(rights.admin),
+        "admins": admins,
+        "max_age_hours": dict(rights.max_age_hours),
+    }

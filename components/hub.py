@@ -54,9 +54,37 @@ class HubConfig(PartConfig):
     memory_gib_guaranteed: Annotated[float, Field(gt=0, le=4096, description="GiB of memory kept for each session")] = (
         0.5
     )
+    tmp_gib: Annotated[float, Field(gt=0, le=4096, description="GiB of /tmp, above which a session is ended")] = 10
+    processes: Annotated[
+        int,
+        Field(
+            ge=100,
+            le=100_000,
+            description="Processes and threads a user may have on a machine, where homes are on /eos; elsewhere the "
+            "machines' own limit for a pod holds alone",
+        ),
+    ] = 2048
     idle_hours: Annotated[
-        float, Field(ge=0, le=720, description="Hours without activity after which a session ends; 0: never")
+        float,
+        Field(
+            ge=0,
+            le=720,
+            description="Hours without use after which a session ends; a kernel that computes and a command in a "
+            "terminal are use, a page that lies open is none; 0: never",
+        ),
     ] = 4
+    idle_warning_minutes: Annotated[
+        float, Field(ge=0, le=1440, description="Minutes before its end a session that nobody uses warns its user")
+    ] = 15
+    max_age_hours: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=8760,
+            description="Hours after which a session ends as soon as it was not used for five minutes; "
+            "cygnet:auth.rights.max_age_hours says it for groups; 0: never",
+        ),
+    ] = 0
     active_session_limit: Annotated[
         int, Field(ge=0, le=100_000, description="Sessions at the same time; 0: as many as fit")
     ] = 0
@@ -79,6 +107,18 @@ class HubConfig(PartConfig):
     @model_validator(mode="after")
     def _guaranteed_within_limits(self) -> "HubConfig":
         check_guarantees(self)
+        return self
+
+    @model_validator(mode="after")
+    def _warned_while_in_use(self) -> "HubConfig":
+        """A session that warns from its start on would not be read."""
+        told = {"": self.idle_hours, **{f"sizes.{name}.": size.idle_hours for name, size in self.sizes.items()}}
+        for where, hours in told.items():
+            if hours and hours * 60 <= self.idle_warning_minutes:
+                raise ValueError(
+                    f"{where}idle_hours ({hours:g}, which is {hours * 60:g} minutes) is not more than "
+                    f"idle_warning_minutes ({self.idle_warning_minutes:g}); lower that, or raise {where}idle_hours"
+                )
         return self
 
     @model_validator(mode="after")
@@ -322,7 +362,6 @@ def hub_settings(
         "hub_url": f"http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}",
         "proxy_api_url": f"http://proxy-api.{HUB_NAMESPACE}.svc:{PROXY_API_PORT}",
         "trusted_networks": list(trusted_networks),
-        "idle_hours": config.idle_hours,
         "active_session_limit": config.active_session_limit,
         **({"files_port": SIGN_IN_PORT} if with_files else {}),
         **({"guests": dict(guests)} if guests else {}),
@@ -336,5 +375,7 @@ def hub_settings(
             "releases": [{**one, "groups": list(rights.features.get(one["name"], ()))} for one in releases],
             **{f"{name}_claim": claim for name, claim in claims.items()},
             "link_hosts": list(config.link_hosts),
+            "idle_warning_minutes": config.idle_warning_minutes,
+            "max_age_hours": config.max_age_hours,
         },
     }

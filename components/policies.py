@@ -53,7 +53,7 @@ def from_networks(networks: Sequence[IPv4Network], *ports: int) -> dict[str, Any
 def hub_policy(
     api_servers: Sequence[str], api_port: int = API_PORT, *, sign_in: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """The hub answers proxy, sessions and its own services (the idle culler); it reaches them and Kubernetes' API.
+    """The hub answers proxy, sessions and its own services; it reaches them and Kubernetes' API.
 
     One of its services answers the gateway, which asks who wants to see files.
 

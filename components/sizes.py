@@ -10,6 +10,8 @@ from components.sign_in.rights import RightsConfig
 
 STANDARD = "standard"
 """The size that every stack has."""
+_INHERITED = {"tmp_gib", "processes", "idle_hours"}
+"""What a further size has of the standard one where it says nothing else."""
 
 
 class SizeConfig(PartConfig):
@@ -24,6 +26,17 @@ class SizeConfig(PartConfig):
     memory_gib_guaranteed: Annotated[
         float | None,
         Field(gt=0, le=4096, description="GiB of memory kept for each session; none: a quarter of memory_gib"),
+    ] = None
+
+    tmp_gib: Annotated[
+        float | None, Field(gt=0, le=4096, description="GiB of /tmp, above which a session is ended; none: the hub's")
+    ] = None
+    processes: Annotated[
+        int | None, Field(ge=100, le=100_000, description="Processes and threads a user may have; none: the hub's")
+    ] = None
+    idle_hours: Annotated[
+        float | None,
+        Field(ge=0, le=720, description="Hours without use after which a session ends; 0: never; none: the hub's"),
     ] = None
 
     @model_validator(mode="after")
@@ -45,8 +58,9 @@ def check_guarantees(size: PartConfig) -> None:
 
 def profiles(standard: PartConfig, sizes: Mapping[str, SizeConfig], rights: RightsConfig) -> list[dict[str, Any]]:
     """The sizes of sessions on the start page: what is for everyone, then those that the stack adds."""
+    common = standard.model_dump(include=_INHERITED)
     added = {
-        name: {"title": size.title, **resources(size), "groups": list(rights.features.get(name, ()))}
+        name: {"title": size.title, **common, **resources(size), "groups": list(rights.features.get(name, ()))}
         for name, size in sizes.items()
     }
     return [
@@ -58,5 +72,5 @@ def profiles(standard: PartConfig, sizes: Mapping[str, SizeConfig], rights: Righ
 def resources(size: PartConfig) -> dict[str, float]:
     """What of a size is about resources, as the hub names it."""
     return size.model_dump(
-        include={"cores", "cores_guaranteed", "memory_gib", "memory_gib_guaranteed"}, exclude_none=True
+        include={"cores", "cores_guaranteed", "memory_gib", "memory_gib_guaranteed", *_INHERITED}, exclude_none=True
     )

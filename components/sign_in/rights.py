@@ -1,4 +1,4 @@
-"""The table of groups: who may sign in, who is an operator, and who may choose what."""
+"""The table of groups: who may sign in, who is an operator, who may choose what, and how old sessions may become."""
 
 from typing import Annotated
 
@@ -28,7 +28,16 @@ class RightsConfig(PartConfig):
         ),
     ] = Field(default_factory=dict)
 
+    max_age_hours: Annotated[
+        dict[GroupOfRights, Annotated[float, Field(gt=0, le=8760)]],
+        Field(
+            description="How many hours sessions of a group's members may last, by group; who is in several has the "
+            "most, and who is in none what cygnet:hub.max_age_hours says"
+        ),
+    ] = Field(default_factory=dict)
+
     @property
     def groups(self) -> set[str]:
         """All groups that are named."""
-        return {*self.sign_in, *self.admin, *(group for named in self.features.values() for group in named)}
+        of_features = (group for named in self.features.values() for group in named)
+        return {*self.sign_in, *self.admin, *of_features, *self.max_age_hours}

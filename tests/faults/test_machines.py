@@ -47,7 +47,7 @@ def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
 
     until(lambda: not physicist.server(), "the hub knows that the session has ended", seconds=60)
     page = physicist.http.get(f"{physicist.url}/user/{physicist.name}/lab", timeout=30)
-    assert f"The machine on which your session ran ({dead}) stopped answering" in page.text
+    assert f"Your session ended: the machine on which it ran ({dead}) stopped answering" in page.text
     physicist.start()
     assert stack.session_machine(physicist.name) != dead
     assert physicist.kernel().run("print(open('kept.txt').read())") == "42\n"

@@ -94,12 +94,6 @@ def test_cookies_are_for_the_browser_and_this_service_alone(visitor: Callable[[s
         assert "httponly" in said or said.startswith("_xsrf=")
 
 
-def test_idle_sessions_are_looked_for(visitor: Callable[[str], Visitor]) -> None:
-    operator = visitor("operator")
-    services = operator.api("GET", "/hub/api/services").json()
-    assert "idle-culler" in services
-
-
 def _guess(visitor: Visitor) -> None:
     """Three tries are free, and each one after them has to wait longer."""
     pages = [visitor.sign_in(f"wrong {number}") for number in range(6)]

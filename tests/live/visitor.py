@@ -11,6 +11,7 @@ import requests
 
 from tests.live.kernel import Kernel
 from tests.live.stack import LiveStack
+from tests.live.terminal import Terminal
 from tests.live.waiting import until
 
 
@@ -124,6 +125,13 @@ class Visitor:
             answer.raise_for_status()
             identity = str(answer.json()["id"])
         return Kernel(f"{self.url}{kernels}/{identity}", self.token, self._ca_file)
+
+    def terminal(self) -> Terminal:
+        """A new terminal in the session."""
+        answer = self.api("POST", f"/user/{self.name}/api/terminals")
+        answer.raise_for_status()
+        place = f"{self.url}/user/{self.name}/terminals/websocket/{answer.json()['name']}"
+        return Terminal(place, self.token, self._ca_file)
 
     def kernels(self) -> list[str]:
         """The ids of the session's kernels."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 
-from cygnet_hub import config
+from cygnet_hub import config, ending
 from cygnet_hub.settings import Secrets, Settings
 
 
@@ -39,10 +39,9 @@ class NoProxy(Proxy):
         return self.routes
 
 
-class LocalSpawner(SimpleLocalProcessSpawner):
+class LocalSpawner(ending.Ending, SimpleLocalProcessSpawner):
     \"\"\"A process that answers, under a user's address.\"\"\"
 
-    lost_machine = "worker-1"
     ip = "127.0.0.1"
     home_dir = {folder!r}
     cmd = [{python!r}, "-c", {session!r}]
@@ -67,6 +66,10 @@ c.LocalSpawner.apply_user_options = c.KubeSpawner.apply_user_options
 c.LocalSpawner.options_from_form = c.KubeSpawner.options_from_form
 c.LocalSpawner.options_form = "<p>choices</p>"
 c.LocalSpawner.pre_spawn_hook = c.KubeSpawner.get("pre_spawn_hook")
+# Nor when it ends.
+for name in ("idle_hours", "idle_warning_minutes", "max_age_hours"):
+    c.LocalSpawner[name] = c.KubeSpawner[name]
+c.LocalSpawner.poll_interval = 1
 """
 
 SESSION = """\

@@ -130,13 +130,23 @@ def test_the_table_of_groups_reaches_the_hub() -> None:
         {
             "cygnet:auth": {
                 "groups": {"lab": ["physicist"], "staff": ["operator"]},
-                "rights": {"sign_in": ["lab"], "admin": ["staff"], "features": {"large": ["lab"], "bleeding": ["lab"]}},
+                "rights": {
+                    "sign_in": ["lab"],
+                    "admin": ["staff"],
+                    "features": {"large": ["lab"], "bleeding": ["lab"]},
+                    "max_age_hours": {"lab": 12},
+                },
             },
             "cygnet:hub": {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}},
         },
     )
     read = Settings.model_validate(yaml.safe_load(made.one("ConfigMap", "hub").inputs["data"]["hub.yaml"]))
-    assert read.auth.rights.model_dump() == {"sign_in": ("lab",), "admin": ("staff",), "admins": ("operator",)}
+    assert read.auth.rights.model_dump() == {
+        "sign_in": ("lab",),
+        "admin": ("staff",),
+        "admins": ("operator",),
+        "max_age_hours": {"lab": 12},
+    }
     assert {one.name: one.groups for one in read.sessions.profiles} == {"standard": (), "large": ("lab",)}
     assert {one.name: one.groups for one in read.sessions.releases} == {"stable": (), "bleeding": ("lab",)}
     accounts = json.loads(made.one("Secret", "hub").inputs["stringData"]["accounts.json"])

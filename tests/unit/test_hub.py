@@ -57,8 +57,12 @@ def settings(*, eos: bool = False, features: dict[str, tuple[str, ...]] | None =
 @pytest.mark.parametrize(
     ("keys", "where", "value"),
     [
-        ({}, ("idle_hours",), 4),
-        ({"idle_hours": 0}, ("idle_hours",), 0),
+        ({}, ("sessions", "size", "idle_hours"), 4),
+        ({"idle_hours": 0}, ("sessions", "size", "idle_hours"), 0),
+        ({}, ("sessions", "idle_warning_minutes"), 15),
+        ({"max_age_hours": 24}, ("sessions", "max_age_hours"), 24),
+        ({"tmp_gib": 0.5}, ("sessions", "size", "tmp_gib"), 0.5),
+        ({"processes": 300}, ("sessions", "size", "processes"), 300),
         ({"title": "SWAN"}, ("title",), "SWAN"),
         ({"active_session_limit": 50}, ("active_session_limit",), 50),
         ({"link_hosts": ["github.com"]}, ("sessions", "link_hosts"), ["github.com"]),
@@ -85,6 +89,7 @@ def test_a_host_of_links_is_a_name_and_nothing_else(host: str) -> None:
 def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
     other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"]}
+    other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
     other |= {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}}
     assert set(other) == set(HubConfig.model_fields)
     for key, value in other.items():
@@ -196,7 +201,7 @@ def test_sessions_keep_to_the_level_that_their_namespace_enforces(eos: bool) -> 
     assert violations(spec) == []
     assert careless(spec) == []
     (session,) = spec["containers"]
-    assert session["resources"]["limits"] == {"cpu": 2, "memory": 3 * 2**30}
+    assert session["resources"]["limits"] == {"cpu": 2, "memory": 3 * 2**30, "ephemeral-storage": "10Gi"}
     assert "privileged" not in json.dumps(pod)
 
 

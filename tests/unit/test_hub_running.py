@@ -4,6 +4,7 @@ import html
 import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -120,28 +121,79 @@ def test_others_see_and_stop_nobody_elses_session(hub: str, ada: Someone) -> Non
     assert bob.api("POST", "users/ada/server").status_code in (403, 404)
 
 
-def test_whose_session_was_lost_with_its_machine_is_told_so(ada: Someone) -> None:
-    page = ada.page("/hub/user/ada/lab")
-    assert page.status_code == 424
-    assert "The machine on which your session ran (worker-1) stopped answering" in page.text
-    assert "/hub/spawn/ada" in page.text
-
-
 REFUSED = "there is no release 'forged' here; choose one of: stable, bleeding"
 
 
-def test_a_forged_choice_is_refused_by_the_api_and_does_not_stay(ada: Someone) -> None:
-    answer = ada.api("POST", "users/ada/server", json={"release": "forged"})
-    assert (answer.status_code, answer.json()["message"]) == (400, REFUSED)
+FORGED: list[dict[str, Any]] = [
+    {"release": "forged"},
+    {"release": ""},
+    {"release": "Stable"},
+    {"release": "stable "},
+    {"release": "../../etc"},
+    {"release": "stable,bleeding"},
+    {"release": "{username}"},
+    {"release": "<script>alert(1)</script>"},
+    {"release": "' OR 1=1 --"},
+    {"release": "$(id)"},
+    {"release": "x" * 100_000},
+    {"release--unlisted-choice": "registry.example/mine"},
+    {"profile": "large"},
+    {"profile": "session"},
+    {"image": "registry.example/mine"},
+    {"cmd": "sh"},
+    {"cpu_limit": "64"},
+    {"mem_limit": "1T"},
+    {"environment": "LD_PRELOAD=/tmp/x.so"},
+    {"volumes": "/"},
+    {"uid": "0"},
+    {"idle_hours": "0"},
+]
+BY_API_ONLY: list[Any] = [
+    {"release": None},
+    {"release": True},
+    {"release": 0},
+    {"release": ["stable"]},
+    {"release": {"stable": "stable"}},
+    {"extra_pod_config": {"hostNetwork": True}},
+    {"release": "stable", "image": "registry.example/mine"},
+]
+
+
+def kind(forged: dict[str, Any]) -> str:
+    """What a test is called."""
+    return " ".join(f"{name}={str(value)[:25]}" for name, value in forged.items())
+
+
+@pytest.mark.parametrize("forged", [*FORGED, *BY_API_ONLY], ids=kind)
+def test_a_forged_choice_is_refused_by_the_api_and_does_not_stay(ada: Someone, forged: dict[str, Any]) -> None:
+    answer = ada.api("POST", "users/ada/server", json=forged)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith(f"there is no {list(forged)[-1]} ")
+    assert ada.api("GET", "users/ada").json()["servers"] == {}
+    assert kept(ada) in (None, {}), "the next start would choose it again"
+
+
+@pytest.mark.parametrize("forged", FORGED[::3], ids=kind)
+def test_a_forged_choice_is_refused_on_the_page(ada: Someone, forged: dict[str, str]) -> None:
+    page = ada.submit("/hub/spawn/ada", **forged)
+    assert page.status_code == 400
+    name = next(iter(forged))
+    assert html.unescape(page.text).count(f"Error: there is no {name} ") == 1
+    assert "<script>alert(1)" not in page.text
+    assert ada.api("GET", "users/ada").json()["servers"] == {}
+    assert kept(ada) in (None, {})
+
+
+def test_who_is_refused_reads_what_there_is(ada: Someone) -> None:
+    assert ada.api("POST", "users/ada/server", json={"release": "forged"}).json()["message"] == REFUSED
     assert ada.api("POST", "users/ada/server").status_code == 201
     ada.api("DELETE", "users/ada/server")
 
 
-def test_a_forged_choice_is_refused_on_the_page(ada: Someone) -> None:
-    page = ada.submit("/hub/spawn/ada", release="forged")
-    assert page.status_code == 400
-    assert html.unescape(page.text).count(f"Error: {REFUSED}") == 1
-    assert ada.api("GET", "users/ada").json()["servers"] == {}
+def kept(someone: Someone) -> Any:
+    """What the hub has kept of the last choice."""
+    stopped = someone.api("GET", f"users/{someone.name}?include_stopped_servers=1").json()["servers"]
+    return stopped.get("", {}).get("user_options")
 
 
 PULL = "git-pull?repo=https%3A%2F%2Fgit.example%2Fcourse&urlpath=lab%2Ftree%2Fcourse%2Fa.ipynb"

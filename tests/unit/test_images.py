@@ -500,26 +500,6 @@ def test_a_wrong_certificate_or_password_stops_a_push(
 # What sessions have of ours
 
 
-class Server:
-    """A notebook server, as far as an extension of it looks."""
-
-    def __init__(self, *states: str) -> None:
-        self.web_app = SimpleNamespace(settings={"last_activity_times": {}})
-        self.kernel_manager = SimpleNamespace(list_kernels=lambda: [{"execution_state": state} for state in states])
-
-
-@pytest.mark.parametrize(("states", "active"), [((), False), (("idle",), False), (("idle", "busy"), True)])
-def test_a_kernel_that_computes_is_activity(
-    monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], active: bool
-) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER / "session"))
-    extension = importlib.import_module("cygnet_session")
-    monkeypatch.setattr(extension, "PeriodicCallback", lambda note, _: SimpleNamespace(start=note))
-    server = Server(*states)
-    extension._load_jupyter_server_extension(server)
-    assert bool(server.web_app.settings["last_activity_times"]) is active
-
-
 @pytest.fixture
 def links(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The extension that brings repositories by links."""
@@ -619,11 +599,11 @@ def start_session(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[s
     text = text.replace("/usr/local/share/cygnet", str(FOLDER / "session"))
     (tmp_path / "ada").mkdir()
 
-    def start(**variables: str) -> subprocess.CompletedProcess[str]:
+    def start(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         path = f"{FOLDER / 'session'}:{os.environ['PATH']}"
         usual = {"PATH": path, "HOME": str(tmp_path / "ada"), "USER": "ada", "SHELL": "/bin/bash"}
-        command = ["sh", "-c", text, "start-session", "env"]
-        return subprocess.run(command, env={**usual, **variables}, capture_output=True, text=True, check=False)
+        started = ["sh", "-c", text, "start-session", *(command or ("env",))]
+        return subprocess.run(started, env={**usual, **variables}, capture_output=True, text=True, check=False)
 
     return start
 
@@ -636,6 +616,11 @@ def test_a_session_has_a_name_and_a_place_for_programs(start_session: Any, tmp_p
     assert re.search(rf"^PWD={home}$", started.stdout, re.MULTILINE), "it begins at home"
     assert (tmp_path / "passwd").read_text() == f"ada:x:{os.getuid()}:{os.getgid()}:ada:{home}:/bin/bash\n"
     assert (home / "tutorials" / "README.md").exists()
+
+
+def test_a_session_has_no_more_processes_than_its_size(start_session: Any) -> None:
+    started = start_session("grep", "Max processes", "/proc/self/limits", CYGNET_PROCESSES="345")
+    assert started.stdout.split() == ["Max", "processes", "345", "345", "processes"], started.stderr
 
 
 def test_a_session_without_its_home_ends_and_says_why(start_session: Any, tmp_path: Path) -> None:

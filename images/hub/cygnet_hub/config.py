@@ -16,11 +16,12 @@ from traitlets.config import Config
 from cygnet_hub import files
 from cygnet_hub.accounts import AccountsAuthenticator
 from cygnet_hub.audit import Audit
+from cygnet_hub.ending import SessionsProxy
 from cygnet_hub.guests import Guests, admitting
 from cygnet_hub.kerberos import KerberosAuthenticator
 from cygnet_hub.links import to_session
 from cygnet_hub.oidc import CHANGE, OidcAuthenticator
-from cygnet_hub.rights import OPERATORS, may_choose
+from cygnet_hub.rights import OPERATORS, Rights, max_age_hours, may_choose
 from cygnet_hub.settings import FOLDER, Home, Profile, Release, Secrets, Sessions, Settings, Size
 from cygnet_hub.sign_in import OidcSettings
 from cygnet_hub.spawner import SessionSpawner
@@ -31,7 +32,6 @@ USER_ID, GROUP_ID = 1000, 100
 VOLUME_HOME = "/home/{username}"
 # A home has the user's own name there: other machines know it by that, too.
 EOS_HOME = "/eos/user/{unescaped_username[0]}/{unescaped_username}"
-CULLER = "idle-culler"
 STATE = Path("/srv/jupyterhub")
 TEMPLATES = "/usr/local/share/cygnet/templates"
 PORT = 8888
@@ -62,6 +62,7 @@ def configuration(settings: Settings, secrets: Secrets, state: Path = STATE) -> 
         **{sign_in.__name__: {**authenticator(settings), **({"guests": guests} if guests else {})}},
         KubeSpawner={
             **spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {})),
+            **ending(settings.sessions, settings.auth.rights),
             **({"pre_spawn_hook": admitting(guests)} if guests else {}),
         },
     )
@@ -73,6 +74,7 @@ def hub(settings: Settings, secrets: Secrets, state: Path) -> dict[str, Any]:
     return {
         "authenticator_class": AUTHENTICATORS[settings.auth.kind],
         "spawner_class": SessionSpawner,
+        "proxy_class": SessionsProxy,
         "db_url": f"sqlite:///{state}/jupyterhub.sqlite",
         "cookie_secret": bytes.fromhex(secrets.cookie_secret.get_secret_value()),
         "hub_bind_url": "http://0.0.0.0:8081",
@@ -96,11 +98,8 @@ def hub(settings: Settings, secrets: Secrets, state: Path) -> dict[str, Any]:
             "files_url": files.PREFIX if settings.files_port else None,
             "password_url": PASSWORD_URL if has_own_provider(settings) else None,
         },
-        "services": [
-            *([idle_culler(settings.idle_hours)] if settings.idle_hours else []),
-            *([files_service(settings.files_port)] if settings.files_port else []),
-        ],
-        "load_roles": roles(culler=bool(settings.idle_hours), with_files=bool(settings.files_port)),
+        "services": [files_service(settings.files_port)] if settings.files_port else [],
+        "load_roles": roles(with_files=bool(settings.files_port)),
     }
 
 
@@ -109,24 +108,12 @@ def has_own_provider(settings: Settings) -> bool:
     return isinstance(settings.auth, OidcSettings) and settings.auth.internal_url is not None
 
 
-def roles(*, culler: bool, with_files: bool) -> list[dict[str, Any]]:
-    """What operators, users and the service that stops sessions may do, where there is such: that and no more."""
+def roles(*, with_files: bool) -> list[dict[str, Any]]:
+    """What operators and users may do: that and no more."""
     made = [{"name": "operator", "scopes": OPERATOR_SCOPES, "groups": [OPERATORS]}]
-    if culler:
-        scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
-        made.append({"name": CULLER, "scopes": scopes, "services": [CULLER]})
     if with_files:
         made.append({"name": "user", "scopes": ["self", f"access:services!service={files.NAME}"]})
     return made
-
-
-def idle_culler(idle_hours: float) -> dict[str, Any]:
-    """The service that stops sessions nobody uses."""
-    seconds = round(idle_hours * 3600)
-    command = [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={seconds}"]
-    # Not twice an hour, but not ten minutes late either.
-    command.append(f"--cull-every={max(10, min(seconds // 10, 600))}")
-    return {"name": CULLER, "command": command}
 
 
 def files_service(port: int) -> dict[str, Any]:
@@ -176,7 +163,9 @@ def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) ->
         *machines_folder("eos", EOS, sessions.eos_claim, read_only=False),
     ]
     homes = eos_homes() if sessions.home is None else volume_homes(sessions.home)
+    size = resources(sessions.size, own_numbers=sessions.home is None)
     return {
+        **size,
         "namespace": sessions.namespace,
         "enable_user_namespaces": False,
         "image": sessions.image,
@@ -212,6 +201,7 @@ def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) ->
         "extra_pod_config": {"enableServiceLinks": False},
         **homes.settings,
         "environment": {
+            **size["environment"],
             "HOME": homes.path,
             "USER": homes.user,
             "CYGNET_LINK_HOSTS": " ".join(sessions.link_hosts),
@@ -220,7 +210,7 @@ def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) ->
         },
         "volumes": [
             *(volume for volume, _ in homes.volumes),
-            {"name": "tmp", "emptyDir": {"sizeLimit": f"{sessions.tmp_gib}Gi"}},
+            {"name": "tmp", "emptyDir": {}},
             {"name": "passwd", "emptyDir": {"sizeLimit": "1Mi"}},
             # Kubernetes gives 64 MiB, which process pools exceed; what is used counts as the session's memory.
             shared_memory,
@@ -237,7 +227,6 @@ def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) ->
         # A session is there when it can be reached. One that ended instead has said why: its user reads that.
         "extra_container_config": {"readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1}},
         "after_pod_created_hook": wait_for_server,
-        **resources(sessions.size),
     }
 
 
@@ -335,19 +324,36 @@ def titles(sessions: Sessions) -> dict[str, dict[str, str]]:
     return {name: {one.name: one.title for one in known} for name, known in offered.items() if known}
 
 
-def resources(size: Size) -> dict[str, float | int]:
-    """Cores, and bytes of memory, as the spawner names them.
+def ending(sessions: Sessions, rights: Rights) -> dict[str, Any]:
+    """When sessions end; how long one may be idle belongs to its size."""
+    return {
+        "idle_warning_minutes": sessions.idle_warning_minutes,
+        "max_age_hours": lambda user: max_age_hours(
+            [group.name for group in user.groups], rights, sessions.max_age_hours
+        ),
+    }
 
-    >>> resources(Size(cores=2, memory_gib=4))
-    {'cpu_limit': 2.0, 'cpu_guarantee': 0.2, 'mem_limit': 4294967296, 'mem_guarantee': 1073741824}
+
+def resources(size: Size, *, own_numbers: bool) -> dict[str, Any]:
+    """What a size is, as the spawner names it; memory is in bytes there.
+
+    Args:
+        size: Of sessions.
+        own_numbers: Whether each user has another number. Only then the processes of a user are those of a session.
     """
     cores = size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed
     memory_gib = size.memory_gib / 4 if size.memory_gib_guaranteed is None else size.memory_gib_guaranteed
+    processes = {"CYGNET_PROCESSES": str(size.processes)} if size.processes and own_numbers else {}
     return {
         "cpu_limit": size.cores,
         "cpu_guarantee": cores,
         "mem_limit": round(size.memory_gib * GIB),
         "mem_guarantee": round(memory_gib * GIB),
+        # /tmp and what the container logs. Without a guarantee of its own Kubernetes would keep all of it free.
+        "extra_resource_limits": {"ephemeral-storage": f"{size.tmp_gib:g}Gi"},
+        "extra_resource_guarantees": {"ephemeral-storage": "64Mi"},
+        "environment": processes,
+        "idle_hours": size.idle_hours,
     }
 
 
@@ -360,7 +366,10 @@ def profile(one: Profile, sessions: Sessions, *, default: bool) -> dict[str, Any
         "display_name": one.title,
         "description": one.description or f"{one.cores:g} cores, {one.memory_gib:g} GiB of memory",
         "default": default,
-        "kubespawner_override": {**resources(one), "node_selector": nodes},
+        "kubespawner_override": {
+            **resources(one, own_numbers=sessions.home is None),
+            "node_selector": nodes,
+        },
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import Field
 from tornado.web import HTTPError
 
 from cygnet_hub.model import Model
@@ -14,7 +15,7 @@ OPERATORS = "operators"
 
 
 class Rights(Model):
-    """The stack's table of groups, as far as it is about signing in."""
+    """The stack's table of groups, as far as it is not about choices."""
 
     sign_in: tuple[str, ...] = ()
     """Groups whose members may sign in; none: everyone who is known."""
@@ -22,6 +23,8 @@ class Rights(Model):
     """Groups whose members are operators."""
     admins: tuple[str, ...] = ()
     """Names of operators."""
+    max_age_hours: dict[str, float] = Field(default_factory=dict)
+    """How old sessions of a group's members may become."""
 
 
 class NotAdmittedError(HTTPError):
@@ -55,3 +58,13 @@ def may_choose(offered: Iterable[Any], groups: Iterable[str]) -> list[Any]:
     """Of profiles or releases those that a member of these groups may choose, in their order."""
     mine = {*groups}
     return [one for one in offered if not one.groups or not mine.isdisjoint(one.groups)]
+
+
+def max_age_hours(groups: Iterable[str], rights: Rights, others: float) -> float:
+    """How old a session of a member of these groups may become: what is most for them, or what is for others.
+
+    >>> given = Rights(max_age_hours={"course": 12, "staff": 72})
+    >>> [max_age_hours(groups, given, 24) for groups in (["course", "staff"], ["course"], [])]
+    [72.0, 12.0, 24]
+    """
+    return max((rights.max_age_hours[group] for group in groups if group in rights.max_age_hours), default=others)

@@ -54,6 +54,12 @@ class Size(Model):
     """Kept free on the node; without it a tenth of `cores`: most sessions are idle most of the time."""
     memory_gib_guaranteed: MemoryGib | None = None
     """Kept free on the node; without it a quarter of `memory_gib`."""
+    tmp_gib: float = Field(10, gt=0)
+    """What fits into /tmp, in GiB; a session that writes more is ended by Kubernetes."""
+    processes: int = Field(0, ge=0)
+    """Processes and threads its user may have on a machine, where users have numbers of their own; 0: any number."""
+    idle_hours: float = Field(0, ge=0)
+    """A session that nobody used for so long is ended; 0: never."""
 
     @model_validator(mode="after")
     def _guaranteed_within_limits(self) -> Self:
@@ -124,8 +130,10 @@ class Sessions(Model):
     """Claim of the volume that sessions have at /eos, where homes are then. Either this or `home`."""
     cvmfs_claim: str | None = None
     """Claim of the volume with software repositories, which sessions have at /cvmfs; none: there is no such folder."""
-    tmp_gib: int = Field(10, ge=1)
-    """What fits into /tmp; a session that writes more is ended by Kubernetes."""
+    idle_warning_minutes: float = Field(0, ge=0)
+    """So long before its end a session that nobody uses warns its user."""
+    max_age_hours: float = Field(0, ge=0)
+    """How old a session may become where no group of its user has more; then it ends when it is idle. 0: any age."""
     start_timeout_seconds: int = Field(300, ge=10)
     """A first pull of the image counts."""
     node_selector: dict[str, str] = Field(default_factory=dict)
@@ -163,8 +171,6 @@ class Settings(Model):
     """How the hub tells the proxy its routes."""
     trusted_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Whose word on the client's address is taken: the gateway's and the proxy's pods."""
-    idle_hours: float = Field(0, ge=0)
-    """A session that nobody used for so long is stopped; 0: never."""
     active_session_limit: int = Field(0, ge=0)
     """Sessions at the same time; 0: as many as fit."""
     files_port: int | None = Field(None, ge=1, le=65535)

@@ -1,4 +1,4 @@
-"""Sessions as pods, with an end for those whose machine went away.
+"""Sessions as pods, with an end for those whose machine went away, and the reason where Kubernetes ended one.
 
 Kubernetes goes on saying "running" of a pod on a machine that does not answer any more, until the machine is back or
 somebody deletes the pod. Its user would sit before a page that never comes.
@@ -13,29 +13,33 @@ from typing import Any
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner  # type: ignore[import-untyped]
 
+from cygnet_hub.ending import Ending
 from cygnet_hub.unwell import words
 
 CONNECT_SECONDS = 3
+_TOO_MUCH_WRITTEN = (
+    "ephemeral local storage usage exceeds the total limit",
+    "exceeded its local ephemeral storage limit",
+)
+"""How Kubernetes says it of a pod, and of a container's own log."""
 
 
-class SessionSpawner(KubeSpawner):  # type: ignore[misc]
-    """Ends a session whose machine is lost. `lost_machine` is that machine's name until the user starts anew."""
-
-    lost_machine = ""
+class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
+    """Ends a session whose machine is lost, and says why one has ended."""
 
     async def poll(self) -> int | None:
         """None while the session runs, otherwise its exit status."""
-        status: int | None = await super().poll()
+        await self._start_watching_pods()
         pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
-        if status is not None or not pod or not is_on_lost_machine(pod):
+        status: int | None = await super().poll()
+        if status is not None:
+            if self.ready and not self.ended_because:
+                self.has_ended(why_ended(pod) if pod else "its pod was taken away")
             return status
         # A machine that is only cut off from Kubernetes still serves its users.
-        if await answers(pod["status"]["podIP"], self.port):
+        if not pod or not is_on_lost_machine(pod) or await answers(pod["status"]["podIP"], self.port):
             return None
-        self.lost_machine = pod["spec"]["nodeName"]
-        self.log.warning("%s: the machine %s does not answer; the session ends", self._log_name, self.lost_machine)
-        self.user.settings["audit"].session(self, "end session", "done", f"{self.lost_machine} does not answer")
-        await self.stop(now=True)
+        await self.end(f"the machine on which it ran ({pod['spec']['nodeName']}) stopped answering")
         return 1
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
@@ -58,7 +62,6 @@ class SessionSpawner(KubeSpawner):  # type: ignore[misc]
 
     def start(self) -> asyncio.Future[Any]:
         """Starts the session on a machine that Kubernetes chooses."""
-        self.lost_machine = ""
         begun: asyncio.Future[Any] = super().start()
         begun.add_done_callback(self._started)
         return begun
@@ -70,15 +73,6 @@ class SessionSpawner(KubeSpawner):  # type: ignore[misc]
             self.user.settings["audit"].session(self, "start session", "failed", why)
         else:
             self.user.settings["audit"].session(self, "start session", "done")
-
-    def get_state(self) -> dict[str, Any]:
-        """What the hub remembers of the session, beyond its end and a restart of the hub."""
-        return {**super().get_state(), "lost_machine": self.lost_machine}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over what the hub remembered."""
-        super().load_state(state)
-        self.lost_machine = state.get("lost_machine", "")
 
 
 def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:
@@ -92,6 +86,35 @@ def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:
     """
     said = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
     return said.get("Ready") == "False" and said.get("ContainersReady") == "True"
+
+
+def why_ended(pod: Mapping[str, Any]) -> str:
+    """Why Kubernetes ended a pod, or its container ended.
+
+    >>> limits = {"resources": {"limits": {"ephemeral-storage": "1Gi"}}}
+    >>> why_ended({"spec": {"containers": [limits]}, "status": {"reason": "Evicted",
+    ...     "message": "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. "}})
+    'it wrote more than 1 GiB to /tmp'
+    >>> ended = {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+    >>> why_ended({"status": {"containerStatuses": [ended]}})
+    'its notebook server used more memory than it may'
+    """
+    status = pod["status"]
+    message = str(status.get("message") or "").strip().rstrip(".")
+    if status.get("reason") == "Evicted" and any(words in message for words in _TOO_MUCH_WRITTEN):
+        return f"it wrote more than {_disk(pod)} to /tmp"
+    if message:
+        return f"Kubernetes ended it, as it says: {message}"
+    ended = next((one["state"].get("terminated") for one in status.get("containerStatuses") or []), None) or {}
+    if ended.get("reason") == "OOMKilled":
+        return "its notebook server used more memory than it may"
+    return f"its notebook server ended with status {ended.get('exitCode', 'unknown')}"
+
+
+def _disk(pod: Mapping[str, Any]) -> str:
+    """What a pod may write, as people read it."""
+    (limit,) = (one["resources"]["limits"]["ephemeral-storage"] for one in pod["spec"]["containers"])
+    return str(limit).replace("Gi", " GiB")
 
 
 async def answers(address: str, port: int) -> bool:

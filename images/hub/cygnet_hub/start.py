@@ -39,6 +39,7 @@ def only_known(choices_of: Callable[[Any], Mapping[str, Collection[str]]]) -> Ca
         except HTTPError:
             # The hub has kept it already, for the next start that chooses nothing.
             spawner.orm_spawner.user_options = None
+            spawner.user_options = {}
             raise
 
     return check

@@ -1,4 +1,4 @@
-"""What users should know while they work: that software or files do not answer, or that their home is almost full.
+"""What users should know of their folders: that software or files do not answer, or that their home is almost full.
 
 Each folder is asked by a child process with a deadline, for what a hung mount holds cannot be interrupted. A child that
 misses it is left to itself, and no other is sent until it ended.
@@ -29,13 +29,17 @@ class Notice:
 
     Attributes:
         id: What it is about; a notice with the same id takes the place of the former.
-        text: In words; {since} stands for the time, which the browser writes as its user does.
+        text: In words; {since} and {until} stand for times, which the browser writes as its user does.
         since: Seconds since 1970, where the text has it.
+        until: Likewise.
+        keep: Whether it goes when the user is there, by a button.
     """
 
     id: str
     text: str
     since: float | None = None
+    until: float | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Folder:
 
 
 class Watch:
-    """All that a session's user is told of. It looks when it is asked, so a session that nobody sees costs nothing."""
+    """What is told of a session's folders. It looks when it is asked, so a session that nobody sees costs nothing."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.software = software_folder(environment)
