@@ -72,6 +72,7 @@
         }
       } catch (error) {
         // There is no connection: JupyterLab itself tells that.
+        isThere = isThere || method === 'POST';
       } finally {
         clearTimeout(late);
       }
