@@ -774,7 +774,7 @@ def test_a_session_is_there_when_its_server_listens(telling: Telling) -> None:
 
 
 def test_a_session_that_ended_says_why(telling: Telling) -> None:
-    ended = {"terminated": {"exitCode": 1, "message": "no view\n"}}
+    ended = {"terminated": {"exitCode": 1, "message": "well so far\nsession refused: no view\n"}}
     again = container(ready=False, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended)
     telling({"phase": "Running", "podIP": "10.244.1.2", "containerStatuses": [again]})
     found = spawner()
@@ -788,6 +788,14 @@ def test_a_session_is_asked_whether_it_listens() -> None:
     (one,) = pod()["spec"]["containers"]
     (port,) = {port["containerPort"] for port in one["ports"]}
     assert one["readinessProbe"]["tcpSocket"] == {"port": port}
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_session_cannot_write_where_there_is_no_limit() -> None:
+    """Kubernetes gives every container a file of the machine's disk, and does not count what is in it."""
+    (one,) = pod()["spec"]["containers"]
+    assert one["terminationMessagePath"].startswith("/root/"), "only root may go there"
+    assert one["terminationMessagePolicy"] == "FallbackToLogsOnError", "what is in the log is read instead"
 
 
 # Software in a session

@@ -224,8 +224,13 @@ def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) ->
         "node_selector": sessions.node_selector,
         "tolerations": [toleration.model_dump() for toleration in sessions.tolerations],
         **choices(sessions),
-        # A session is there when it can be reached. One that ended instead has said why: its user reads that.
-        "extra_container_config": {"readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1}},
+        "extra_container_config": {
+            # A session is there when it can be reached. One that ended instead has said why: its user reads that.
+            "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            # A file on the machine's disk for which there is no limit: where only root could write to it.
+            "terminationMessagePath": "/root/termination-log",
+        },
         "after_pod_created_hook": wait_for_server,
     }
 

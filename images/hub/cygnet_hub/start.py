@@ -14,6 +14,8 @@ from cygnet_hub.unwell import is_unplaced
 LOOKED_EVERY_SECONDS = 0.3
 # Machines repair what does not answer in half a minute, where they can.
 WAITS_FOR_WELL_SECONDS = 60
+REFUSED = "session refused: "
+"""With what a session says why it does not start; the image's start-session writes it."""
 REPAIR = "It is being repaired, and stands in the log of those who run this service. Start again in some minutes."
 
 
@@ -80,15 +82,15 @@ def _seen(spawner: Any) -> dict[str, Any]:
 
 
 def last_words(pod: Mapping[str, Any]) -> str:
-    """What a container of the pod left as its termination message; nothing if none of them ended or said why.
+    r"""Why a container of the pod refused to start, by the end of its log; nothing if none of them did.
 
-    >>> ended = {"terminated": {"exitCode": 1, "message": "no software"}}
+    >>> ended = {"terminated": {"exitCode": 1, "message": "well so far\nsession refused: no software\n"}}
     >>> last_words({"status": {"containerStatuses": [{"state": {"waiting": {}}, "lastState": ended}]}})
     'no software'
     """
     for container in pod.get("status", {}).get("containerStatuses") or []:
         for state in (container.get("state"), container.get("lastState")):
-            message = ((state or {}).get("terminated") or {}).get("message")
-            if message:
-                return str(message).strip()
+            message = str(((state or {}).get("terminated") or {}).get("message") or "")
+            if REFUSED in message:
+                return message.rpartition(REFUSED)[2].partition("\n")[0]
     return ""
