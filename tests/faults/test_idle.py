@@ -17,10 +17,10 @@ from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
 
-IDLE_SECONDS, WARNING_SECONDS, LATER_SECONDS = 180, 120, 60
+IDLE_SECONDS, WARNING_SECONDS, LATER_SECONDS = 120, 75, 60
 """How long one may be away, how long before the end that is told, and how much later than announced it may come."""
 BUSY = "import time; time.sleep(3600)"
-WHY = "nobody used it for 3 minutes"
+WHY = "nobody used it for 2 minutes"
 
 
 @pytest.fixture
