@@ -164,7 +164,7 @@ class Auth(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Auth", name, None, opts)
-        made = Passwords(name, account_names(config), opts=pulumi.ResourceOptions(parent=self))
+        made = Passwords(name, account_names(config), rotates="accounts", opts=pulumi.ResourceOptions(parent=self))
         self.passwords = made.values
         self.hashes = made.hashes
         self.kind = config.kind

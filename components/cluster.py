@@ -187,7 +187,7 @@ class OwnCluster(Cluster):
         inside = pulumi.ResourceOptions(parent=self)
         self.address, self.public_address = machines.entry.inner, machines.entry.public
         self.moves = machines.is_virtual
-        at_rest = Token(f"{name}-encryption", opts=inside)
+        at_rest = Token(f"{name}-encryption", rotates="encryption", opts=inside)
         images = [registry.image(image) for image in _SYSTEM_IMAGES]
         playbook = Playbook(
             name,

@@ -22,6 +22,8 @@ HOMES = f"{FOLDER}/user"  # below it, a home is the first letter of its user's n
 PORT = 1094
 EVERYONE = "everyone"
 _HOMES = "user"
+_KEYS = "/etc/cygnet/eos/keys"
+_KEY_FILE = "/etc/cygnet/eos/sss.keytab"
 
 DataName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 _Server = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(:\d+)?$")]
@@ -163,6 +165,7 @@ class Eos(pulumi.ComponentResource):
         inside = pulumi.ResourceOptions(parent=self)
         given = config.keytab.get_secret_value() if config.keytab else None
         keytab = pulumi.Output.secret(given) if given else Keytab(name, opts=inside).value
+        named = keytab.apply(key_file) if serves(config) else pulumi.Output.from_input(_KEY_FILE)
         own = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
         server = pulumi.Output.from_input(config.server) if config.server else own
         mounted = server.apply(lambda address: mounts(config, with_port(address)))
@@ -177,8 +180,11 @@ class Eos(pulumi.ComponentResource):
                 "eos_mounts": mounted,
                 "eos_users": auth.user_ids,
                 "eos_keytab": keytab,
+                "eos_key_file": named,
+                "eos_server_names_key": serves(config),
                 "xrootd_serves": serves(config),
                 "xrootd_keytab": keytab,
+                "xrootd_key_of_machines": named,
                 "xrootd_home_gib": config.home_gib,
                 "xrootd_image_gib": config.image_gib,
                 "xrootd_users": groups_by_user(sorted(auth.user_ids), auth.groups),
@@ -198,6 +204,15 @@ class Eos(pulumi.ComponentResource):
                 **({"guests": LIST} if self.guests else {}),
             }
         )
+
+
+def key_file(keytab: str) -> str:
+    """Where machines have a key of the stack's own server, which names it: another key is in another file.
+
+    >>> key_file("0 u:anybody g:usrgroup n:cygnet N:17 c:1 e:0 f:0 k:ab")
+    '/etc/cygnet/eos/keys/17'
+    """
+    return f"{_KEYS}/{keytab.partition(' N:')[2].split(maxsplit=1)[0]}"
 
 
 def home(user: str) -> str:

@@ -82,7 +82,8 @@ class Files(pulumi.ComponentResource):
         )
         namespace = cluster.namespace(_NAMESPACE, parent=self)
         metadata = {"name": "files", "namespace": namespace}
-        key = Token(name, length=16, opts=pulumi.ResourceOptions(parent=self)).value.apply(lambda made: f"x-key-{made}")
+        made = Token(name, rotates="files", length=16, opts=pulumi.ResourceOptions(parent=self))
+        key = made.value.apply(lambda value: f"x-key-{value}")
         names = [] if eos.guests else sorted(auth.user_ids)
         written = settings(
             names,

@@ -169,8 +169,8 @@ class Hub(pulumi.ComponentResource):
             claims["cvmfs"] = for_sessions("cvmfs", cvmfs.folder, "ReadOnlyMany")
         if eos.folder is not None:
             claims["eos"] = for_sessions("eos", eos.folder, "ReadWriteMany")
-        secret = self._secret(auth)
-        proxy = self._proxy(registry.image("proxy"))
+        secret, proxy_secret = self._secret(auth)
+        proxy = self._proxy(registry.image("proxy"), proxy_secret)
         self._database(storage)
         settings = pulumi.Output.all(
             image=registry.image("session"),
@@ -268,26 +268,38 @@ class Hub(pulumi.ComponentResource):
                 opts=self._inside,
             )
 
-    def _secret(self, auth: Auth) -> pulumi.Output[str]:
-        """Makes the hub's Secret; gives a digest of what in it the hub reads at its start only."""
+    def _secret(self, auth: Auth) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        """Makes the hub's Secret; gives digests of what in it the hub, and its proxy, read at their start only."""
         made = {
-            key: Token(f"hub-{key}", opts=pulumi.ResourceOptions(parent=self)).value
+            key: Token(
+                f"hub-{key}",
+                rotates="hub",
+                keeps_former=key == "crypt-key",
+                opts=pulumi.ResourceOptions(parent=self),
+            )
             for key in ("proxy-token", "cookie-secret", "crypt-key")
         }
-        at_start = {**made, **auth.provided.secrets}
+        keys = {key: token.value for key, token in made.items()}
+        # What was encrypted with a former one is still to be read.
+        keys["crypt-key"] = pulumi.Output.all(made["crypt-key"].value, made["crypt-key"].former).apply(
+            lambda known: "\n".join([known[0], *known[1]])
+        )
+        at_start = {**keys, **auth.provided.secrets}
         secret = k8s.core.v1.Secret(
             "hub",
             metadata=self._metadata("hub"),
             string_data={**at_start, **auth.provided.secrets_read_again},
             opts=self._inside,
         )
-        return digest(secret.id, *at_start.values())
+        return digest(secret.id, *at_start.values()), digest(secret.id, keys["proxy-token"])
 
-    def _proxy(self, image: pulumi.Output[str]) -> k8s.core.v1.Service:
+    def _proxy(self, image: pulumi.Output[str], started_with: pulumi.Output[str]) -> k8s.core.v1.Service:
         k8s.apps.v1.Deployment(
             "proxy",
             metadata=self._metadata("proxy"),
-            spec=image.apply(partial(proxy_spec, on_control_plane=self._cluster.has_control_plane)),
+            spec=pulumi.Output.all(image, started_with).apply(
+                lambda given: proxy_spec(*given, on_control_plane=self._cluster.has_control_plane)
+            ),
             opts=self._inside,
         )
         k8s.core.v1.Service(

@@ -41,7 +41,7 @@ def hub_spec(image: str, started_with: str, *, on_control_plane: bool = True) ->
     }
 
 
-def proxy_spec(image: str, *, on_control_plane: bool = True) -> dict[str, Any]:
+def proxy_spec(image: str, started_with: str, *, on_control_plane: bool = True) -> dict[str, Any]:
     """The proxy that knows which session is whose; it goes on while the hub restarts."""
     proxy = container(
         "proxy",
@@ -63,7 +63,12 @@ def proxy_spec(image: str, *, on_control_plane: bool = True) -> dict[str, Any]:
         "replicas": 1,
         "strategy": {"type": "Recreate"},  # two would each know half of the sessions
         "selector": {"matchLabels": labels("proxy")},
-        "template": pod_template(labels("proxy"), proxy, on_control_plane=on_control_plane),
+        "template": pod_template(
+            labels("proxy"),
+            proxy,
+            annotations={"cygnet.io/settings": started_with},
+            on_control_plane=on_control_plane,
+        ),
     }
 
 

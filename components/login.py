@@ -76,7 +76,7 @@ class Login(pulumi.ComponentResource):
             # For a port of the machine.
             self._namespace = cluster.namespace(_NAMESPACE, level="privileged", parent=self)
             comment = f"login machine of {pulumi.get_stack()}"
-            key = KeyPair(name, comment=comment, opts=pulumi.ResourceOptions(parent=self))
+            key = KeyPair(name, rotates="login", comment=comment, opts=pulumi.ResourceOptions(parent=self))
             self._policy(config)
             users = self._users(name, auth, key)
             metadata = {"name": "record", "namespace": self._namespace}

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from components.base import PartConfig
 from components.playbook import Playbook
-from components.secrets import Authority, KeyPair
+from components.secrets import Authority, KeyPair, public_half
 from components.sources import existing, groups, local, names, openstack
 from components.sources.existing import ExistingHost
 from components.sources.groups import GroupsConfig, Node
@@ -91,6 +92,22 @@ class MachinesConfig(PartConfig):
         return sum(host.group == "control_plane" for host in self.hosts) or self.groups.control_plane.count
 
 
+@dataclass(frozen=True)
+class Operator:
+    """Who opens the machines by SSH."""
+
+    private_key: pulumi.Output[str]
+    public_key: pulumi.Output[str]
+    """Empty: the machines know it already."""
+    former: pulumi.Output[list[str]]
+    """The private keys before it, as long as a machine may know one of these and not the new one."""
+
+    @property
+    def all_private_keys(self) -> pulumi.Output[str]:
+        """In one text, the present one first."""
+        return pulumi.Output.all(self.private_key, self.former).apply(lambda known: "".join([known[0], *known[1]]))
+
+
 class Machines(pulumi.ComponentResource):
     """A stack's machines, each prepared by the role `machines`."""
 
@@ -129,7 +146,8 @@ class Machines(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Machines", name, None, opts)
-        provided, self.private_key = _SOURCES[config.source](config, openings, virtual, self)
+        provided, operator = _SOURCES[config.source](config, openings, virtual, self)
+        self.private_key = operator.private_key
         self.machines = provided.machines
         self.nodes = nodes(config)
         self.anchor = provided.anchor
@@ -139,8 +157,14 @@ class Machines(pulumi.ComponentResource):
             name,
             "machines.yml",
             hosts=hosts,
-            private_key=self.private_key,
-            variables={"machines_ca_certificate": authority.certificate},
+            private_key=operator.all_private_keys,
+            variables={
+                "machines_ca_certificate": authority.certificate,
+                "machines_operator_key": operator.public_key,
+                "machines_former_operator_keys": operator.former.apply(
+                    lambda former: [public_half(key) for key in former]
+                ),
+            },
             opts=pulumi.ResourceOptions(parent=self),
         )
         # Known when the playbook has run: whatever needs hosts needs them prepared.
@@ -201,34 +225,35 @@ def nodes(config: MachinesConfig) -> dict[str, Node]:
 
 def _local(
     config: MachinesConfig, _openings: Sequence[Opening], virtual: WantedAddress, parent: pulumi.Resource
-) -> tuple[Provided, pulumi.Output[str]]:
+) -> tuple[Provided, Operator]:
     key = _operator_key(parent)
     made = local.provide(wanted(config.groups), key.public_key, parent, virtual=virtual is not None)
-    return made, key.private_key
+    return made, Operator(key.private_key, key.public_key, key.former)
 
 
 def _existing(
     config: MachinesConfig, _openings: Sequence[Opening], virtual: WantedAddress, parent: pulumi.Resource
-) -> tuple[Provided, pulumi.Output[str]]:
+) -> tuple[Provided, Operator]:
     if virtual == "own":
         raise AssertionError("the configuration was checked")
     key = config.private_key.get_secret_value() if config.private_key else ""
-    return existing.provide(config.hosts, virtual, parent), pulumi.Output.secret(key)
+    operator = Operator(pulumi.Output.secret(key), pulumi.Output.from_input(""), pulumi.Output.from_input([]))
+    return existing.provide(config.hosts, virtual, parent), operator
 
 
 def _openstack(
     config: MachinesConfig, openings: Sequence[Opening], virtual: WantedAddress, parent: pulumi.Resource
-) -> tuple[Provided, pulumi.Output[str]]:
+) -> tuple[Provided, Operator]:
     if config.openstack is None:
         raise AssertionError("the configuration was checked")
     key = _operator_key(parent)
     made = openstack.provide(config.openstack, servers(config.groups), openings, key, parent, virtual=virtual)
-    return made, key.private_key
+    return made, Operator(key.private_key, key.public_key, key.former)
 
 
 _SOURCES: Mapping[
     str,
-    Callable[[MachinesConfig, Sequence[Opening], WantedAddress, pulumi.Resource], tuple[Provided, pulumi.Output[str]]],
+    Callable[[MachinesConfig, Sequence[Opening], WantedAddress, pulumi.Resource], tuple[Provided, Operator]],
 ] = {
     "local": _local,
     "existing": _existing,
@@ -241,7 +266,13 @@ _OF_SERVERS = {"flavor", "image", "availability_zone", "volume_gib", "volume_typ
 
 
 def _operator_key(parent: pulumi.Resource) -> KeyPair:
-    return KeyPair("operator", comment=f"operator of {pulumi.get_stack()}", opts=pulumi.ResourceOptions(parent=parent))
+    return KeyPair(
+        "operator",
+        rotates="machines",
+        comment=f"operator of {pulumi.get_stack()}",
+        keeps_former=True,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
 
 
 def _check_local(config: MachinesConfig) -> None:

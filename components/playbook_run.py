@@ -115,9 +115,10 @@ def play(request: Mapping[str, Any], say: Callable[[str], None], stopped: Callab
     playbooks, playbook, hosts = request["folder"], request["playbook"], request["hosts"]
     events = Events(playbook, say)
     with files.private_folder(_PREFIX) as folder, only_one(request["stack"], say):
-        key_file = _write(folder / "key", request["private_key"])
-        ways = ssh.access(folder, hosts, key_file if request["private_key"] else None)
-        inventory_file = _write(folder / "inventory.yml", yaml.safe_dump(inventory(hosts, str(key_file))))
+        given = ssh.keys(request["private_key"])
+        keys = [_write(folder / f"key-{number}", key) for number, key in enumerate(given)]
+        ways = ssh.access(folder, hosts, *keys)
+        inventory_file = _write(folder / "inventory.yml", yaml.safe_dump(inventory(hosts, str(folder / "key-0"))))
         variables = _write(folder / "variables.json", json.dumps(request["variables"]))
         runner = ansible_runner.run(
             private_data_dir=str(folder),

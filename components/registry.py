@@ -131,13 +131,14 @@ class OwnRegistry(Registry):
         host = machines.hosts.apply(lambda hosts: str(hosts[0]["address"]))
         outside = machines.hosts.apply(lambda hosts: public_address(hosts[0]))
         named = pulumi.Output.all(host, outside).apply(lambda both: list(dict.fromkeys(both)))
-        certificate = Certificate(name, named, authority=authority, opts=inside)
+        certificate = Certificate(name, named, rotates="registry", authority=authority, opts=inside)
         self.address = pulumi.Output.concat(host, f":{PORT}")
         self.folder = pulumi.Output.concat(self.address, f"/{_FOLDER}")
         self.pushed_to = pulumi.Output.concat(outside, f":{PORT}/{_FOLDER}")
         self.certificate = authority.certificate
         self.username = _USER
-        self.password = Passwords(name, [_USER], opts=inside).values.apply(lambda values: values[_USER])
+        made = Passwords(name, [_USER], rotates="registry", opts=inside)
+        self.password = made.values.apply(lambda values: values[_USER])
         playbook = Playbook(
             name,
             "registry.yml",

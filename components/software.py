@@ -93,7 +93,7 @@ class _PublicationProvider(ResourceProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         replaces = [key for key in ("stack", "repository", "keys") if olds[key] != news[key]]
-        edited = any(olds[key] != news[key] for key in ("releases", "whitelist_days"))
+        edited = any(olds[key] != news[key] for key in ("releases", "whitelist_days", "certificate"))
         changes = edited or not is_current(_store(olds), base64.b64decode(olds["manifest"]), olds["whitelist_days"])
         return DiffResult(changes=bool(replaces) or changes, replaces=replaces, delete_before_replace=True)
 

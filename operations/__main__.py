@@ -5,9 +5,9 @@ import sys
 
 from components.errors import CygnetError
 from engine import command_line
-from operations import accounts, audit, clean, down, leftovers, link, realm, renew, schema, sheets, up
+from operations import accounts, audit, clean, down, leftovers, link, realm, renew, rotate, schema, sheets, up
 
-ON_A_STACK = (up, down, renew, accounts, audit, realm, sheets, link, leftovers, clean)
+ON_A_STACK = (up, down, renew, rotate, accounts, audit, realm, sheets, link, leftovers, clean)
 """Commands whose first argument is the stack."""
 
 COMMANDS = (*ON_A_STACK, schema)

@@ -39,9 +39,9 @@ class Keys:
         return x509.load_pem_x509_certificate(self.certificate.encode()).fingerprint(hashes.SHA1()).hex(":").upper()  # noqa: S303
 
 
-def make_keys(fqrn: str) -> Keys:
-    """Fresh keys for the repository of this fully qualified name."""
-    master, repository = (rsa.generate_private_key(public_exponent=65537, key_size=_BITS) for _ in range(2))
+def make_keys(fqrn: str, *, master: str | None = None) -> Keys:
+    """Fresh keys for the repository of this fully qualified name; below a `master` key that it has, if one is given."""
+    repository = _fresh()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{fqrn} CernVM-FS Release Managers")])
     start = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)  # clocks differ a little
     certificate = (
@@ -55,7 +55,7 @@ def make_keys(fqrn: str) -> Keys:
         .sign(repository, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    return Keys(_private_pem(master), _private_pem(repository), pem)
+    return Keys(master or _private_pem(_fresh()), _private_pem(repository), pem)
 
 
 def load(private: str) -> rsa.RSAPrivateKey:
@@ -64,6 +64,10 @@ def load(private: str) -> rsa.RSAPrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError("CVMFS signs with RSA keys; this is another kind of key")
     return key
+
+
+def _fresh() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=_BITS)
 
 
 def _private_pem(key: rsa.RSAPrivateKey) -> str:

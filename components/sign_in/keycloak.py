@@ -15,7 +15,7 @@ from pydantic import Field
 
 from components.base import PartConfig
 from components.cluster import Cluster
-from components.kubernetes import SCRATCH, container, digest, pod_template
+from components.kubernetes import SCRATCH, container, pod_template
 from components.policies import in_hub, in_namespace, tcp
 from components.registry import Registry
 from components.secrets import Token
@@ -64,23 +64,22 @@ class KeycloakConfig(PartConfig):
 class _RealmProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         # What somebody made there by hand in a Keycloak whose state was lost is shown by the command, not here.
-        return CreateResult(id_=REALM, outs=_bring_about(props, None))
+        with keycloak_admin.administration(props["kubeconfig"], props["secret"]) as admin:
+            keycloak_admin.bring_about(admin, keycloak_admin.read(props["declared"]), None)
+        return CreateResult(id_=REALM, outs=props)
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(outs=_bring_about(news, keycloak_admin.read(olds["declared"])))
+        before = keycloak_admin.read(olds["declared"])
+        with keycloak_admin.administration(news["kubeconfig"], news["secret"], former=olds["secret"]) as admin:
+            keycloak_admin.bring_about(admin, keycloak_admin.read(news["declared"]), before)
+        return UpdateResult(outs=news)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        return DiffResult(changes=olds["declared"] != news["declared"])
-
-
-def _bring_about(props: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    with keycloak_admin.administration(props["kubeconfig"], props["secret"]) as admin:
-        keycloak_admin.bring_about(admin, keycloak_admin.read(props["declared"]), before)
-    return props
+        return DiffResult(changes=any(olds[key] != news[key] for key in ("declared", "secret")))
 
 
 class Realm(Resource, module="cygnet", name="Realm"):
-    """The realm of a Keycloak in a cluster, as `declared` (JSON, secret) says."""
+    """The realm of a Keycloak in a cluster, as `declared` (JSON, secret) says; `secret` is its administrator's."""
 
     def __init__(
         self,
@@ -124,8 +123,8 @@ def provide(
     inside, ours = cluster.inside(parent), pulumi.ResourceOptions(parent=parent)
     namespace = cluster.namespace(NAMESPACE, parent=parent)
     metadata = {"name": "keycloak", "namespace": namespace}
-    secret = Token("keycloak-administrator", opts=ours).value
-    client_secret = Token("keycloak-client", opts=ours).value
+    secret = Token("keycloak-administrator", rotates="keycloak", opts=ours).value
+    client_secret = Token("keycloak-client", rotates="keycloak", opts=ours).value
     k8s.networking.v1.NetworkPolicy("keycloak", metadata=metadata, spec=NETWORK_POLICY, opts=inside)
     k8s.core.v1.Secret("keycloak", metadata=metadata, string_data={"administrator": secret}, opts=inside)
     storage.claim("keycloak", metadata=metadata, opts=inside)
@@ -135,8 +134,8 @@ def provide(
     deployment = k8s.apps.v1.Deployment(
         "keycloak",
         metadata=metadata,
-        spec=pulumi.Output.all(images=images, started_with=digest(secret)).apply(
-            lambda given: deployment_spec(config, on_control_plane=cluster.has_control_plane, **given)
+        spec=pulumi.Output.all(**images).apply(
+            lambda given: deployment_spec(config, on_control_plane=cluster.has_control_plane, images=given)
         ),
         opts=inside,
     )
@@ -216,14 +215,13 @@ NETWORK_POLICY: dict[str, Any] = {
 
 
 def deployment_spec(
-    config: KeycloakConfig, *, images: Mapping[str, str], started_with: str, on_control_plane: bool = True
+    config: KeycloakConfig, *, images: Mapping[str, str], on_control_plane: bool = True
 ) -> dict[str, Any]:
     """One Keycloak, with its database beside it where that is a server.
 
     Args:
         config: What the stack says.
         images: Of keycloak, and of postgresql where that is wanted.
-        started_with: A digest of what is read at the start only.
         on_control_plane: Whether it runs there; else anywhere.
     """
     kind = _KINDS[config.database]
@@ -236,11 +234,12 @@ def deployment_spec(
         ports={"http": PORT, "health": _HEALTH_PORT},
         mounts={"scratch": SCRATCH, kept: f"/opt/keycloak/{kind}/data"},
         env={
+            # At its first start; later the secret is changed by the administration.
             "KC_BOOTSTRAP_ADMIN_CLIENT_ID": ADMINISTRATOR,
             "KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": {"secretKeyRef": {"name": "keycloak", "key": "administrator"}},
             "JAVA_OPTS_KC_HEAP": f"-Xms64m -Xmx{heap}m",
             "KC_CACHE": "local",  # there is one of it
-            **(_POSTGRESQL if config.database == "postgresql" else {}),
+            **(POSTGRESQL if config.database == "postgresql" else {}),
         },
         requests={"cpu": "50m", "memory": "500Mi"},
         limits={"memory": f"{config.memory_gib:g}Gi"},
@@ -252,7 +251,6 @@ def deployment_spec(
     template = pod_template(
         _LABELS,
         *containers,
-        annotations={"cygnet.io/settings": started_with},
         volumes={
             "scratch": {"emptyDir": {}},
             "work": {"emptyDir": {}},
@@ -269,7 +267,7 @@ def deployment_spec(
     }
 
 
-_POSTGRESQL = {"KC_DB_URL": "jdbc:postgresql://127.0.0.1/keycloak", "KC_DB_USERNAME": "keycloak"}
+POSTGRESQL = {"KC_DB_URL": "jdbc:postgresql://127.0.0.1/keycloak", "KC_DB_USERNAME": "keycloak"}
 """It lets in whoever is in the same pod, and listens nowhere else."""
 
 

@@ -16,10 +16,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
-from keycloak.exceptions import KeycloakGetError
+from keycloak.exceptions import KeycloakAuthenticationError, KeycloakGetError
 
 from components.errors import CygnetError
-from components.sign_in.keycloak_realm import CLIENT, NO_REMOVAL, REALM, SECOND_FACTOR, comparable, differences
+from components.sign_in.keycloak_realm import (
+    CLIENT,
+    MADE,
+    NO_REMOVAL,
+    REALM,
+    SECOND_FACTOR,
+    comparable,
+    differences,
+)
 from engine import tools
 
 NAMESPACE = "keycloak"
@@ -35,12 +43,13 @@ class RealmDriftError(CygnetError):
 
 
 @contextmanager
-def administration(kubeconfig: str, secret: str) -> Iterator[KeycloakAdmin]:
+def administration(kubeconfig: str, secret: str, *, former: str | None = None) -> Iterator[KeycloakAdmin]:
     """The administration of a stack's Keycloak, while the port is forwarded.
 
     Args:
         kubeconfig: Of the cluster.
         secret: Of the administrator.
+        former: The administrator's secret until now, where it may still be that.
     """
     with tempfile.NamedTemporaryFile("w", prefix="cygnet-", suffix=".kubeconfig") as file:
         os.chmod(file.name, 0o600)
@@ -51,7 +60,10 @@ def administration(kubeconfig: str, secret: str) -> Iterator[KeycloakAdmin]:
             [*argv, "--address=127.0.0.1", "deployment/keycloak", ":8080"], stdout=subprocess.PIPE, text=True
         ) as forward:
             try:
-                yield sign_in(f"http://127.0.0.1:{_port(forward)}", secret)
+                url = f"http://127.0.0.1:{_port(forward)}"
+                if former not in (None, secret):
+                    change_secret(url, str(former), secret)
+                yield sign_in(url, secret)
             finally:
                 forward.terminate()
 
@@ -77,6 +89,22 @@ def sign_in(url: str, secret: str) -> KeycloakAdmin:
         timeout=60,
     )
     return KeycloakAdmin(connection=connection)
+
+
+def change_secret(url: str, former: str, secret: str) -> None:
+    """Gives the administrator another secret; nothing is to be done where the former one is refused already."""
+    admin = sign_in(url, former)
+    try:
+        (own,) = (one for one in _clients_of_master(admin) if one["clientId"] == ADMINISTRATOR)
+    except KeycloakAuthenticationError:
+        return
+    admin.update_client(own["id"], {**own, "secret": secret})
+
+
+def _clients_of_master(admin: KeycloakAdmin) -> list[dict[str, Any]]:
+    admin.change_current_realm("master")
+    found: list[dict[str, Any]] = admin.get_clients()
+    return found
 
 
 def bring_about(admin: KeycloakAdmin, declared: Declared, before: Declared | None, *, compare: bool = True) -> None:
@@ -197,13 +225,20 @@ def _bring_users(admin: KeycloakAdmin, users: Mapping[str, Any], before: Mapping
             admin.group_user_add(identity, groups[group])
         for group in mine - wanted:
             admin.group_user_remove(identity, groups[group])
-        changed = {"enabled": True, "requiredActions": _actions(admin, known[name], user)}
+        changed: dict[str, Any] = {"enabled": True, "requiredActions": _actions(admin, known[name], user)}
+        declared = before.get(name, user)["credentials"]
+        if user["credentials"] != declared and _has_the_password_made(admin, identity):
+            changed["credentials"] = user["credentials"]
         if any(known[name].get(key) != value for key, value in changed.items()):
-            # Passwords are the users' own after the first sign-in.
             admin.update_user(identity, {**known[name], **changed})
     for name in before:
         if name not in users and name in known:
             admin.delete_user(known[name]["id"])
+
+
+def _has_the_password_made(admin: KeycloakAdmin, identity: str) -> bool:
+    """Whether a user has the password that the stack made, and none of the user's own choice."""
+    return any(one["type"] == "password" and one.get("userLabel") == MADE for one in admin.get_credentials(identity))
 
 
 def _actions(admin: KeycloakAdmin, known: Mapping[str, Any], user: Mapping[str, Any]) -> list[str]:

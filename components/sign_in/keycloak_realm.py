@@ -15,6 +15,9 @@ SECOND_FACTOR = "CONFIGURE_TOTP"
 NO_REMOVAL = "delete_credential"
 """Keycloak's action by which users would take away their own second factor; it is off."""
 
+MADE = "made by the service"
+"""Label of passwords that the stack made; one that a user chose in place of it has none."""
+
 _MINUTE, _HOUR = 60, 3600
 
 
@@ -148,6 +151,7 @@ def password(hashed: str) -> dict[str, Any]:
     data = {"hashIterations": parameters.time_cost, "algorithm": "argon2", "additionalParameters": additional}
     return {
         "type": "password",
+        "userLabel": MADE,
         "secretData": json.dumps({"value": value, "salt": salt}),
         "credentialData": json.dumps(data),
     }

@@ -13,6 +13,8 @@ Contents = Mapping[str, tuple[str, int]]
 """Content and mode of files, by path."""
 
 _HOST_KEY: Final = "etc/ssh/ssh_host_ed25519_key.pub"
+_OPERATOR: Final = "root/.ssh/authorized_keys"
+"""Written once; whoever is let in later is the matter of the role `machines`, which needs no new start."""
 
 
 def identity(spec: MachineSpec, instance: str, address: IPv4Address, host: IPv4Address) -> Contents:
@@ -33,7 +35,7 @@ def identity(spec: MachineSpec, instance: str, address: IPv4Address, host: IPv4A
         "etc/machine-id": (f"{instance}\n", 0o444),
         "etc/ssh/ssh_host_ed25519_key": (spec.host_private_key, 0o600),
         _HOST_KEY: (f"{spec.host_key}\n", 0o644),
-        "root/.ssh/authorized_keys": (f"{spec.authorized_key}\n", 0o600),
+        _OPERATOR: (f"{spec.authorized_key}\n", 0o600),
     }
 
 
@@ -42,19 +44,27 @@ def digests(contents: Contents) -> dict[str, str]:
     return {path: _digest(content) for path, (content, _mode) in contents.items()}
 
 
-def write(contents: Contents, upper: Path, base: Path, written: Mapping[str, str]) -> None:
-    """Writes those files whose content is another than the last time, so that the others stay as roles changed them.
+def due(contents: Contents, written: Mapping[str, str]) -> Contents:
+    """Those files whose content is another than the last time; the others stay as roles changed them."""
+    known = digests(contents)
+    return {
+        path: content
+        for path, content in contents.items()
+        if written.get(path) != known[path] and not (path == _OPERATOR and path in written)
+    }
+
+
+def write(contents: Contents, upper: Path, base: Path) -> None:
+    """Writes files.
 
     Args:
-        contents: As `identity` gives them.
+        contents: As `due` gives them.
         upper: The machine's upper layer; the machine must be off.
         base: The root of the base below.
-        written: The digests of the last time.
     """
-    for path, digest in digests(contents).items():
-        if written.get(path) != digest:
-            _make_parents(upper, path, base)
-            files.write(upper / path, *contents[path])
+    for path, content in contents.items():
+        _make_parents(upper, path, base)
+        files.write(upper / path, *content)
 
 
 def may_be(record: MachineRecord, spec: MachineSpec) -> bool:

@@ -110,7 +110,8 @@ class _LocalMachineProvider(ResourceProvider):
         replaces = sorted(edited & {"stack", "name", "number"})
         if records.find(olds["stack"], olds["name"]) is None:
             replaces = ["name"]  # its data is gone: what comes up under its name is another machine
-        changed = edited & {"memory_mib", "authorized_key", "host_key"}
+        # The operator's key is changed on machines that run, by their role.
+        changed = edited & {"memory_mib", "host_key"}
         if not replaces and "base" in edited:
             _tell_of_newer_base(olds["name"], Base(olds["base"]), Base(news["base"]))
         return DiffResult(
@@ -156,7 +157,7 @@ class LocalMachine(Resource, module="cygnet", name="LocalMachine"):
         authorized_key: pulumi.Input[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        key = KeyPair(f"{config.name}-host", comment=config.name, opts=opts)
+        key = KeyPair(f"{config.name}-host", rotates="host", comment=config.name, opts=opts)
         props = {
             "stack": pulumi.get_stack(),
             "name": config.name,

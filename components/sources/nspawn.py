@@ -64,7 +64,7 @@ def is_running(stack: str, name: str) -> bool:
 def ensure_machine(spec: MachineSpec, net: Network, say: Say) -> MachineRecord:
     """Makes a machine what `spec` says and returns when it answers SSH.
 
-    A machine that runs is not restarted, unless its keys are others now.
+    A machine that runs is not restarted, unless its host key is another one now.
 
     Raises:
         HostError: It cannot be made, or does not answer in time.
@@ -174,10 +174,11 @@ def _bring_up(spec: MachineSpec, net: Network, say: Say) -> tuple[MachineRecord,
         (names.stack_folder(spec.stack) / "shared").mkdir(exist_ok=True)
         record.save(folder)
         contents = identity.identity(spec, record.instance, net.address(spec.name), net.host_address)
-        if identity.digests(contents) != record.written:
+        if due := identity.due(contents, record.written):
             power_off(spec.label, say)  # what is below a mounted overlay must not be touched
-            identity.write(contents, folder / "upper", base.root, record.written)
-            record = record.model_copy(update={"written": identity.digests(contents)}).save(folder)
+            identity.write(due, folder / "upper", base.root)
+            written = {**record.written, **identity.digests(due)}
+            record = record.model_copy(update={"written": written}).save(folder)
         links.connect_machine(net.number, spec.label, net.address(spec.name))
         found = processes.of(folder)
         if found.nspawn:

@@ -99,9 +99,9 @@ class _Stack:
         self._inside = pulumi.ResourceOptions(parent=parent)
         cloud = provider.Provider("cloud", cloud=config.cloud, max_retries=_RETRIES, opts=self._inside)
         self._opts = pulumi.ResourceOptions(parent=parent, provider=cloud)
-        self._key = provider.compute.Keypair(
-            "operator", name=self._name, public_key=operator.public_key, opts=self._opts
-        )
+        # With another key it is another one under the same name; servers have read theirs.
+        again = pulumi.ResourceOptions.merge(self._opts, pulumi.ResourceOptions(delete_before_replace=True))
+        self._key = provider.compute.Keypair("operator", name=self._name, public_key=operator.public_key, opts=again)
         self._flavors = make_flavors(config.flavors, self._name, self._opts)
         self._own = OwnNetwork(config.own_network, self._name, self._opts) if config.own_network else None
         self._network = self._own or GivenNetwork(str(config.network), self._name, self._opts)
@@ -122,7 +122,7 @@ class _Stack:
         for server in servers:
             entry = server.role == "control_plane" if self._shared else not made
             members = [security[name] for name in openstack_network.memberships(server.role, entry=entry)]
-            host_key = KeyPair(f"{server.name}-host", comment=server.name, opts=self._inside)
+            host_key = KeyPair(f"{server.name}-host", rotates="host", comment=server.name, opts=self._inside)
             made[server.name] = openstack_servers.make(
                 server,
                 stack=self._name,

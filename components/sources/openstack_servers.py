@@ -57,7 +57,7 @@ def make(
         stack: With what its name in the cloud begins.
         image_id: Of its image.
         flavor_id: Of its flavor, if the stack made that: its name is found by nobody but administrators.
-        key: What lets the operator in.
+        key: What lets the operator in; it has the stack's name.
         host_key: By which it is known.
         apart: From whose other members it keeps apart.
         networks: Where it is plugged in.
@@ -71,6 +71,7 @@ def make(
         # Nova would resize the server, and so stop it undrained.
         replace_on_changes=["flavor_id", "flavor_name"],
         additional_secret_outputs=["user_data"],
+        depends_on=[key],
     )
     return provider.compute.Instance(
         config.name,
@@ -81,7 +82,8 @@ def make(
         flavor_id=flavor_id,
         flavor_name=None if flavor_id else config.flavor,
         availability_zone=config.availability_zone,
-        key_pair=key.name,
+        # Not the name that the key pair gives: whatever depends on that goes when another key takes its place.
+        key_pair=stack,
         security_groups=security_groups,
         networks=networks,
         scheduler_hints=[provider.compute.InstanceSchedulerHintArgs(group=apart.id)],

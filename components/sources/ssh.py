@@ -1,5 +1,6 @@
 """SSH to machines: whom to believe, and through which host the way leads."""
 
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,19 +12,24 @@ PORT: Final = 22
 _CONNECT_SECONDS: Final = 5
 
 
-def access(folder: Path, hosts: Iterable[Mapping[str, Any]], key: Path | None) -> Path:
+def access(folder: Path, hosts: Iterable[Mapping[str, Any]], *keys: Path) -> Path:
     """Writes what SSH needs to reach hosts, and returns its configuration: `ssh -F FILE USER@ADDRESS`.
 
     Args:
         folder: Only ours, and kept as long as the configuration is used.
         hosts: As machines give them.
-        key: File of the private key that opens them; None: the operator's SSH agent has it.
+        keys: Files of private keys, one of which opens each of them; none: the operator's SSH agent has it.
     """
     hosts = list(hosts)
     files.write(folder / "known_hosts", known_hosts(hosts))
     configuration = folder / "ssh.conf"
-    files.write(configuration, config(hosts, folder / "known_hosts", key))
+    files.write(configuration, config(hosts, folder / "known_hosts", *keys))
     return configuration
+
+
+def keys(text: str) -> list[str]:
+    """The private keys in a text that has some after each other: OpenSSH reads but the first of a file."""
+    return re.findall(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", text, re.DOTALL)
 
 
 def known_hosts(hosts: Iterable[Mapping[str, Any]]) -> str:
@@ -39,7 +45,7 @@ def known_hosts(hosts: Iterable[Mapping[str, Any]]) -> str:
     return "".join(dict.fromkeys(lines))
 
 
-def config(hosts: Iterable[Mapping[str, Any]], known: Path, key: Path | None) -> str:
+def config(hosts: Iterable[Mapping[str, Any]], known: Path, *keys: Path) -> str:
     r"""OpenSSH's configuration. What it does not say is as the operator's own says.
 
     >>> way = {"address": "203.0.113.5", "user": "debian", "port": 22.0}
@@ -60,8 +66,8 @@ def config(hosts: Iterable[Mapping[str, Any]], known: Path, key: Path | None) ->
         if way := host.get("via"):
             lines += [f"Host {host['address']}", f"  ProxyJump {way['user']}@{way['address']}:{int(way['port'])}"]
     lines += ["Host *", f"  UserKnownHostsFile {known}", "  StrictHostKeyChecking yes", "  BatchMode yes"]
-    if key:
-        lines += [f"  IdentityFile {key}", "  IdentitiesOnly yes"]
+    if keys:
+        lines += [*(f"  IdentityFile {key}" for key in keys), "  IdentitiesOnly yes"]
     return "\n".join([*lines, "Include ~/.ssh/config /etc/ssh/ssh_config", ""])
 
 

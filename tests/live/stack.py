@@ -51,7 +51,7 @@ class LiveStack:
         _write(folder / "kubernetes-ca.crt", base64.b64decode(cluster["certificate-authority-data"]).decode())
         if outputs["private_key"]:  # else the operator's SSH agent has it
             _write(folder / "key", outputs["private_key"])
-        ssh.access(folder, machines.values(), folder / "key" if outputs["private_key"] else None)
+        ssh.access(folder, machines.values(), *([folder / "key"] if outputs["private_key"] else []))
         return cls(
             name=name,
             url=outputs["url"],

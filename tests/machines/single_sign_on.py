@@ -10,9 +10,10 @@ import json
 import re
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,10 @@ class Keycloak:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    secret: str = ADMINISTRATOR_SECRET
+    """The administrator's."""
+    database: str = "dev-file"
+    """As Keycloak calls it; "postgres" is one that runs on this computer's loopback."""
     authority: running_caddy.Authority = field(
         default_factory=lambda: running_caddy.Authority(GatewayConfig(), [HOST, "localhost"])
     )
@@ -74,30 +79,45 @@ class Keycloak:
 
     def start(self) -> None:
         """Returns when it answers."""
-        arguments = [f"--http-host={HOST}", f"--http-port={self.port}", f"--http-management-port={free_port()}"]
-        process = self._started.enter_context(
-            image_root.running(
-                "keycloak",
-                ["start-keycloak", "dev-file", *arguments],
-                data=self.folder / "keycloak",
-                inside="/opt/keycloak/dev-file/data",
-                log=self.folder / "keycloak.log",
-                environment={
-                    "PATH": "/usr/local/bin:/usr/bin:/bin",
-                    "JAVA_HOME": "/opt/java",
-                    "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m",
-                    "KC_CACHE": "local",
-                    "KC_BOOTSTRAP_ADMIN_CLIENT_ID": keycloak_admin.ADMINISTRATOR,
-                    "KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": ADMINISTRATOR_SECRET,
-                },
-            )
-        )
+        process = self._started.enter_context(self.running())
 
         def answers() -> bool:
-            assert process.poll() is None, (self.folder / "keycloak.log").read_text()[-2000:]
+            assert process.poll() is None, self.log.read_text()[-2000:]
             return requests.get(f"{self.url}/realms/master", timeout=10).ok
 
         until(answers, "Keycloak answers", seconds=PATIENCE_SECONDS, through=requests.RequestException)
+
+    def running(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """Its process, while it is needed."""
+        return image_root.running(
+            "keycloak",
+            ["start-keycloak", self.database, *self.arguments],
+            data=self.folder / "keycloak",
+            inside=f"/opt/keycloak/{self.database}/data",
+            log=self.log,
+            environment={"PATH": "/usr/local/bin:/usr/bin:/bin", "JAVA_HOME": "/opt/java", **self.environment},
+        )
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.folder / "keycloak.log"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Where it listens."""
+        return [f"--http-host={HOST}", f"--http-port={self.port}", f"--http-management-port={free_port()}"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """How it is set up."""
+        return {
+            "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m",
+            "KC_CACHE": "local",
+            "KC_BOOTSTRAP_ADMIN_CLIENT_ID": keycloak_admin.ADMINISTRATOR,
+            "KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": ADMINISTRATOR_SECRET,
+            **(keycloak.POSTGRESQL if self.database == "postgres" else {}),
+        }
 
     def stop(self) -> None:
         """Ends it; what it keeps, it keeps."""
@@ -105,14 +125,14 @@ class Keycloak:
 
     def admin(self) -> KeycloakAdmin:
         """Its administration."""
-        return keycloak_admin.sign_in(self.url, ADMINISTRATOR_SECRET)
+        return keycloak_admin.sign_in(self.url, self.secret)
 
 
 def declaration(**changed: Any) -> dict[str, Any]:
-    """The realm, as a stack would declare it; everybody's password is "NAME's password"."""
+    """The realm, as a stack would declare it; everybody's password is "NAME's password", but for `passwords`."""
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    given: dict[str, Any] = {"names": NAMES, "groups": GROUPS, **changed}
-    hashes = {name: hasher.hash(password(name)) for name in given["names"]}
+    given: dict[str, Any] = {"names": NAMES, "groups": GROUPS, "passwords": {}, **changed}
+    hashes = {name: hasher.hash(given["passwords"].get(name, password(name))) for name in given["names"]}
     config = KeycloakConfig(second_factor=("factor",))
     return keycloak.declaration(config, "the institute", hashes, given["groups"], client_secret=CLIENT_SECRET)
 

@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -465,6 +466,35 @@ def test_a_forged_key_is_refused(server: XRootD, client: Client) -> None:
     refusal = client.refusal()
     assert "the server refuses this machine" in refusal
     assert "cure:" in refusal
+
+
+def test_another_key_is_taken_while_files_are_open(server: XRootD, client: Client) -> None:
+    keys = [client.folder / name for name in ("1", "2")]
+    for key in keys:
+        server.make_key(key)
+    server.die()
+    server.take(keys[0])
+    server.start()
+    del client.config["keytab"]
+    client.start()
+    place = client.home("ada") / "file"
+    with os.fdopen(opened_by(ADA, lambda: os.open(place, os.O_CREAT | os.O_RDWR)), "r+b", buffering=0) as opened:
+        opened.write(b"before ")
+        server.die()
+        server.take(keys[1])
+        server.start()
+        opened.write(b"after")
+        os.fsync(opened.fileno())
+    assert as_user(ADA, place.read_text) == "before after"
+    assert client.mounts() == 1
+    assert client.process is not None
+    assert client.process.poll() is None, "it was not started anew"
+    former = Client(server, client.folder / "former")
+    try:
+        shutil.copy(keys[0], former.keytab)
+        assert "the server refuses this machine" in former.refusal()
+    finally:
+        former.remove()
 
 
 def test_a_change_of_the_users_is_followed(client: Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -113,6 +114,12 @@ class XRootD:
         """A key for any user; who runs xrdmount has a copy."""
         argv = ["xrdsssadmin", "-k", "cygnet", "-u", "anybody", "-g", "anygroup", "add", str(file)]
         subprocess.run(argv, input="y\n", text=True, check=True, capture_output=True)
+
+    def take(self, key: Path) -> None:
+        """From its next start on it has this key and no other, and tells clients this file."""
+        shutil.copyfile(key, self.keytab)
+        file = self.folder / "xrootd.cfg"
+        file.write_text(re.sub(r"(sec\.protocol sss .* -c ).*", rf"\g<1>{key}", file.read_text()))
 
     def write_access(self) -> None:
         letters = " ".join(f"/eos/user/{letter}/ -k" for letter in sorted({name[0] for name in USERS}))

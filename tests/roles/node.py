@@ -95,6 +95,11 @@ class Node:
         return str(self.host["address"])
 
     @property
+    def key(self) -> str:
+        """Where it has the key with which it comes to the server of homes."""
+        return str(self.variables["eos_key_file"])
+
+    @property
     def registry(self) -> str:
         """Host and port of the registry on it."""
         return str(self.variables["registry_endpoint"])
@@ -192,8 +197,11 @@ def homes(address: str) -> dict[str, Any]:
         "eos_mounts": eos.mounts(EosConfig(data=DATA), f"{address}:{eos.PORT}"),
         "eos_users": {name: user_id(name) for name in USERS},
         "eos_keytab": keytab,
+        "eos_key_file": eos.key_file(keytab),
+        "eos_server_names_key": True,
         "xrootd_serves": True,
         "xrootd_keytab": keytab,
+        "xrootd_key_of_machines": eos.key_file(keytab),
         "xrootd_home_gib": 0.0625,
         "xrootd_image_gib": 1,
         "xrootd_users": USERS,
@@ -209,6 +217,8 @@ def given(address: str) -> dict[str, Any]:
     return {
         **common_variables(),
         "machines_ca_certificate": authority,
+        "machines_operator_key": "",
+        "machines_former_operator_keys": [],
         "registry_certificate": certificate,
         "registry_endpoint": f"{address}:5000",
         "registry_key": key,

@@ -17,6 +17,7 @@ from testinfra.host import Host
 import software
 from components.auth import user_id
 from components.playbook import PLAYBOOKS
+from components.secrets import new_ssh_key
 from engine.versions import VERSIONS
 from tests.live.waiting import until
 from tests.roles.conftest import Prepared
@@ -119,25 +120,38 @@ def test_no_unit_has_failed(inside: Host) -> None:
     assert inside.check_output("systemctl list-units --state=failed --plain --no-legend") == ""
 
 
+def test_the_operators_former_key_opens_nothing_and_others_stay(node: Node, inside: Host) -> None:
+    (_, own), (_, former), (_, colleagues) = (new_ssh_key(name) for name in ("operator", "former", "colleague"))
+    inside.check_output("printf '%%s\\n' %s >>/root/.ssh/authorized_keys", f"{former}\n{colleagues}")
+    edited = {
+        "machines_operator_key": own,
+        "machines_former_operator_keys": [" ".join(former.split()[:2])],
+    }
+    for changed in (2, 0):
+        assert node.play(MACHINES, **edited).changed == changed
+    known = inside.file("/root/.ssh/authorized_keys").content_string
+    assert (own in known, former in known, colleagues in known) == (True, False, True)
+
+
 @pytest.mark.parametrize(
     ("path", "mode", "group"),
     [
         ("/etc/containerd/certs.d/{registry}/hosts.toml", 0o600, "root"),
         ("/etc/docker/registry/htpasswd", 0o640, "docker-registry"),
         ("/etc/docker/registry/tls.key", 0o640, "docker-registry"),
-        ("/etc/cygnet/eos/sss.keytab", 0o600, "root"),
+        ("{key}", 0o600, "root"),
         ("/etc/cygnet/xrootd/authdb", 0o640, "xrootd"),
     ],
 )
 def test_a_file_with_a_secret_is_closed(node: Node, inside: Host, path: str, mode: int, group: str) -> None:
-    file = inside.file(path.format(registry=node.registry))
+    file = inside.file(path.format(registry=node.registry, key=node.key))
     assert (file.mode, file.user, file.group) == (mode, "root", group)
 
 
 def test_no_secret_stands_where_it_does_not_belong(node: Node, inside: Host) -> None:
     allowed = {
         f"/etc/containerd/certs.d/{node.registry}/hosts.toml", "/etc/docker/registry/tls.key",
-        "/etc/cygnet/eos/sss.keytab", "/etc/cygnet/xrootd/sss.keytab",
+        node.key, "/etc/cygnet/xrootd/sss.keytab",
     }  # fmt: skip
     for secret in secret_texts(node.variables):
         found = inside.run("grep -rlaF -- %s /etc /root /run /tmp /usr/local /var/log", secret).stdout.split()

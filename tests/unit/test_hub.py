@@ -142,7 +142,7 @@ def test_the_addresses_that_the_hub_is_told_are_services_of_ours(local: program.
         for port in one.inputs["spec"]["ports"]
     }
     told = settings()
-    proxy_arguments = hub_pods.proxy_spec("r/proxy:1")["template"]["spec"]["containers"][0]["args"]
+    proxy_arguments = hub_pods.proxy_spec("r/proxy:1", "digest")["template"]["spec"]["containers"][0]["args"]
     target = next(one for one in proxy_arguments if one.startswith("--default-target=")).partition("=")[2]
     for url in (told["hub_url"], told["proxy_api_url"], target):
         assert url.removeprefix("http://") in services
@@ -155,7 +155,7 @@ def test_the_addresses_that_the_hub_is_told_are_services_of_ours(local: program.
     "template",
     [
         hub_pods.hub_spec("r/hub:1", "digest")["template"],
-        hub_pods.proxy_spec("r/proxy:1")["template"],
+        hub_pods.proxy_spec("r/proxy:1", "digest")["template"],
         images_spec("session-image", ["r/session:1"], "r/pause:1")["template"],
     ],
     ids=["hub", "proxy", "session-image"],

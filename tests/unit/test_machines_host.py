@@ -260,7 +260,7 @@ def test_own_files_are_written_with_their_modes(tmp_path: Path) -> None:
     (base / "root").mkdir(parents=True, mode=0o700)
     (base / "etc/ssh").mkdir(parents=True, mode=0o755)
     upper.mkdir()
-    identity.write(identity_of(SPEC), upper, base, {})
+    identity.write(identity.due(identity_of(SPEC), {}), upper, base)
     modes = {path: oct(stat.S_IMODE((upper / path).stat().st_mode)) for path in (
         "root", "root/.ssh", "root/.ssh/authorized_keys", "etc", "etc/ssh/ssh_host_ed25519_key", "etc/resolv.conf",
     )}  # fmt: skip
@@ -276,15 +276,20 @@ def test_own_files_are_written_with_their_modes(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_machine_changed_stays_until_ours_changes(tmp_path: Path) -> None:
-    identity.write(identity_of(SPEC), tmp_path, tmp_path, {})
+    identity.write(identity.due(identity_of(SPEC), {}), tmp_path, tmp_path)
     written = identity.digests(identity_of(SPEC))
     (tmp_path / "etc/hosts").write_text("written by a role")
-    identity.write(identity_of(SPEC), tmp_path, tmp_path, written)
+    assert identity.due(identity_of(SPEC), written) == {}
+    other = SPEC.model_copy(update={"host_private_key": "another"})
+    identity.write(identity.due(identity_of(other), written), tmp_path, tmp_path)
+    assert (tmp_path / "etc/ssh/ssh_host_ed25519_key").read_text() == "another"
     assert (tmp_path / "etc/hosts").read_text() == "written by a role"
-    other = SPEC.model_copy(update={"authorized_key": "ssh-ed25519 CCCC"})
-    identity.write(identity_of(other), tmp_path, tmp_path, written)
-    assert (tmp_path / "root/.ssh/authorized_keys").read_text() == "ssh-ed25519 CCCC\n"
-    assert (tmp_path / "etc/hosts").read_text() == "written by a role"
+
+
+def test_the_operators_key_is_written_once() -> None:
+    other = identity_of(SPEC.model_copy(update={"authorized_key": "ssh-ed25519 CCCC"}))
+    assert identity.due(other, identity.digests(identity_of(SPEC))) == {}
+    assert "root/.ssh/authorized_keys" in identity.due(other, {})
 
 
 def test_a_record_survives_its_file(state: Path) -> None:

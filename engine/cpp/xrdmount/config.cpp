@@ -53,7 +53,7 @@ Config Config::read(const std::string& file) {
         }
     }
     for (const auto& [key, value] : {std::pair{"server", config.server}, {"export", config.exported},
-                                     {"keytab", config.keytab}, {"users", config.users}})
+                                     {"users", config.users}})
         if (value.empty()) throw refused(file + ": " + key, "it is missing");
     if (config.server.rfind("root://", 0) != 0) throw refused(file + ": server", "it does not begin with root://");
     if (config.exported.front() != '/' || (config.exported.size() > 1 && config.exported.back() == '/'))

@@ -2,7 +2,7 @@
 //
 //     server             root://HOST:PORT of the XRootD server (required)
 //     export             the server's folder that is mounted, such as /eos (required)
-//     keytab             sss key of this machine, mode 600 (required)
+//     keytab             sss key of this machine, mode 600; without it in a file of a name that the server tells
 //     users              users.json, see users.h (required)
 //     timeout_seconds    how long a request waits for a server that is away before it fails with EIO; 10
 //     attribute_seconds  how long what the server said of a file may be told again to the same user; 1 (and after a

@@ -30,7 +30,8 @@ void ask(Shared& shared) {
         if (failure.number == EACCES)
             throw Problem("the server refuses this machine", config.server + config.exported,
                           "either it has another key, or who has uid 0 in " + config.users + " has no right there",
-                          "compare " + config.keytab + " with the server's, and the names with its access list");
+                          "compare " + (config.keytab.empty() ? "the key that it names" : config.keytab) +
+                              " with the server's, and the names with its access list");
         throw Problem("the server does not give what is to be mounted", config.server + config.exported,
                       std::strerror(failure.number == NO_NUMBER ? EIO : failure.number),
                       "see whether the server runs, can be reached from here, and exports that folder");
@@ -40,7 +41,7 @@ void ask(Shared& shared) {
 int run(const std::string& file, const std::string& mountpoint) {
     try {
         const auto config = Config::read(file);
-        if (access(config.keytab.c_str(), R_OK) != 0)
+        if (!config.keytab.empty() && access(config.keytab.c_str(), R_OK) != 0)
             throw Problem("there is no key", config.keytab, std::strerror(errno), "bring the machine's key there");
         Users users(config.users);
         Server server(config);

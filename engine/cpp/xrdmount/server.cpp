@@ -37,7 +37,9 @@ void set_up_client(const Config& config) {
     environment->PutString("WriteRecovery", "false");
     environment->PutString("OpenRecovery", "false");
     setenv("XrdSecPROTOCOL", "sss", 1);
-    setenv("XrdSecSSSKT", config.keytab.c_str(), 1);
+    // XrdCl reads a key that is named here once. One that the server names it reads when it first names it: so another
+    // key, under another name, needs no new start.
+    if (!config.keytab.empty()) setenv("XrdSecSSSKT", config.keytab.c_str(), 1);
 }
 
 }  // namespace

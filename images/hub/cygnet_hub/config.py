@@ -18,6 +18,7 @@ from cygnet_hub.accounts import AccountsAuthenticator
 from cygnet_hub.audit import Audit
 from cygnet_hub.ending import SessionsProxy
 from cygnet_hub.guests import Guests, admitting
+from cygnet_hub.kept import DATABASE
 from cygnet_hub.kerberos import KerberosAuthenticator
 from cygnet_hub.links import to_session
 from cygnet_hub.oidc import CHANGE, OidcAuthenticator
@@ -58,7 +59,7 @@ def configuration(settings: Settings, secrets: Secrets, state: Path = STATE) -> 
     return Config(
         JupyterHub=hub(settings, secrets, state),
         ConfigurableHTTPProxy=proxy(settings, secrets),
-        CryptKeeper={"keys": [bytes.fromhex(secrets.crypt_key.get_secret_value())]},
+        CryptKeeper={"keys": secrets.crypt_keys},
         **{sign_in.__name__: {**authenticator(settings), **({"guests": guests} if guests else {})}},
         KubeSpawner={
             **spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {})),
@@ -75,7 +76,7 @@ def hub(settings: Settings, secrets: Secrets, state: Path) -> dict[str, Any]:
         "authenticator_class": AUTHENTICATORS[settings.auth.kind],
         "spawner_class": SessionSpawner,
         "proxy_class": SessionsProxy,
-        "db_url": f"sqlite:///{state}/jupyterhub.sqlite",
+        "db_url": f"sqlite:///{state / DATABASE}",
         "cookie_secret": bytes.fromhex(secrets.cookie_secret.get_secret_value()),
         "hub_bind_url": "http://0.0.0.0:8081",
         "hub_connect_url": settings.hub_url,

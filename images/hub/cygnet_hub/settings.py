@@ -190,18 +190,25 @@ class Secrets(Model):
     cookie_secret: SecretStr
     """32 bytes, in hexadecimal. A new one signs everybody out."""
     crypt_key: SecretStr
-    """32 bytes, in hexadecimal; encrypts what the hub keeps of a sign-in."""
+    """32 bytes, in hexadecimal; encrypts what the hub keeps of a sign-in. Further lines have those before it."""
 
     @field_validator("cookie_secret", "crypt_key")
     @classmethod
-    def _32_bytes(cls, secret: SecretStr) -> SecretStr:
-        try:
-            length = len(bytes.fromhex(secret.get_secret_value()))
-        except ValueError:
-            raise ValueError("is not hexadecimal") from None
-        if length != 32:
-            raise ValueError(f"has {length} bytes, not 32")
+    def _32_bytes(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        lines = secret.get_secret_value().split("\n") if info.field_name == "crypt_key" else [secret.get_secret_value()]
+        for line in lines:
+            try:
+                length = len(bytes.fromhex(line))
+            except ValueError:
+                raise ValueError("is not hexadecimal") from None
+            if length != 32:
+                raise ValueError(f"has {length} bytes, not 32")
         return secret
+
+    @property
+    def crypt_keys(self) -> list[bytes]:
+        """The keys of what is kept of sign-ins: the first encrypts, each of them reads."""
+        return [bytes.fromhex(line) for line in self.crypt_key.get_secret_value().split("\n")]
 
 
 def read_settings(file: Path = FOLDER / "hub.yaml") -> Settings:
