@@ -46,6 +46,7 @@ PORTS_OF_THE_MACHINE = {
 _SETTINGS = "/etc/caddy"
 # What was open when the settings were read anew stays open so long.
 _STREAMS_STAY = "24h"
+_HTTPS_ONLY_DAYS = 180  # for which browsers remember that the name is reached by HTTPS only
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"  # of a host name
 
 
@@ -149,7 +150,7 @@ class Gateway(pulumi.ComponentResource):
         # The last two are what a browser asks for at the end of an SSH tunnel.
         names = _unique([host, *places, "localhost", "127.0.0.1"])
         hosts = names.apply(lambda given: own_hosts(config.certificate, given, config.hostname))
-        certificate = Certificate(name, names.apply(addresses), authority=authority, opts=below)
+        certificate = Certificate(name, names.apply(addresses), rotates="gateway", authority=authority, opts=below)
         issuer = Issuer(name, hosts, authority=authority, opts=below)
         served = pulumi.Output.all(names=names, hosts=hosts, proxy_address=hub.proxy_address)
         pair = {"certificate": certificate.certificate, "key": certificate.private_key}
@@ -241,7 +242,7 @@ def caddy_config(
         "headers": {"Location": [f"{here}{{http.request.uri}}"]},
     }
     proxied = {"handler": "reverse_proxy", "upstreams": [{"dial": proxy_address}], "stream_close_delay": _STREAMS_STAY}
-    to_hub = {"handle": [proxied]}
+    to_hub = {"handle": [_browsers_are_told(config), proxied]}
     # Sites are configured here and not by the names in requests: nothing is to be issued or redirected by itself.
     by_hand = {"automatic_https": {"disable": True}}
     # Browsers name no server when they connect to an address.
@@ -275,6 +276,20 @@ def caddy_config(
             },
         },
     }
+
+
+def _browsers_are_told(config: GatewayConfig) -> dict[str, Any]:
+    """What browsers are to do with the service's own pages, in headers; what is in these is the hub's to say."""
+    told = {
+        "X-Content-Type-Options": ["nosniff"],
+        # As the hub's own policy says it to browsers that know policies.
+        "X-Frame-Options": ["SAMEORIGIN"],
+        "Referrer-Policy": ["same-origin"],
+    }
+    if config.certificate.kind != "own":
+        # Not with a certificate that only those trust who were told to: nobody else would even get to the warning.
+        told["Strict-Transport-Security"] = [f"max-age={_HTTPS_ONLY_DAYS * 24 * 3600}"]
+    return {"handler": "headers", "response": {"deferred": True, "set": told}}
 
 
 def network_policy(

@@ -49,6 +49,16 @@ def test_cookies_travel_encrypted_only(stack: LiveStack, http: requests.Session)
     assert re.search(r"(?i);\s*secure", cookies)
 
 
+@pytest.mark.parametrize("path", ["/hub/login", "/hub/static/css/style.min.css", "/user/nobody/lab"])
+def test_browsers_are_told_what_not_to_do(stack: LiveStack, http: requests.Session, path: str) -> None:
+    told = http.get(f"{stack.url}{path}", allow_redirects=False, timeout=10).headers
+    assert told["X-Content-Type-Options"] == "nosniff"
+    assert told["X-Frame-Options"] == "SAMEORIGIN"
+    assert told["Referrer-Policy"] == "same-origin"
+    own = stack.parts["gateway"]["certificate"] == "own"
+    assert ("Strict-Transport-Security" in told) != own
+
+
 @pytest.mark.parametrize("path", ["/api/routes", "/config/", "/metrics", "/hub/metrics"])
 def test_what_is_behind_it_is_not_in_front(stack: LiveStack, http: requests.Session, path: str) -> None:
     assert http.get(f"{stack.url}{path}", timeout=10).status_code in (403, 404)

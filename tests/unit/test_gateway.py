@@ -174,6 +174,19 @@ def test_it_reaches_the_hubs_proxy_and_dns_and_nothing_by_address() -> None:
 # Caddy's configuration
 
 
+@pytest.mark.parametrize(
+    ("kind", "https_only"), [({}, None), ({"kind": "acme", "directory": "https://ca.example/dir"}, "max-age=15552000")]
+)
+def test_browsers_are_told_what_not_to_do(kind: dict[str, Any], https_only: str | None) -> None:
+    config = GatewayConfig.model_validate({"hostname": HOST, "certificate": kind})
+    made = gateway.caddy_config(config, names=NAMES, hosts=NAMES[:1], proxy_address="proxy:8000", for_addresses={})
+    *_, to_hub = made["apps"]["http"]["servers"]["https"]["routes"]
+    told = to_hub["handle"][0]["response"]["set"]
+    assert (told["X-Content-Type-Options"], told["X-Frame-Options"]) == (["nosniff"], ["SAMEORIGIN"])
+    # Whoever does not trust the stack's own authority is asked by the browser; with this nobody would be.
+    assert told.get("Strict-Transport-Security", [None])[0] == https_only
+
+
 def test_its_administration_is_off_and_nothing_is_issued_by_names_in_requests() -> None:
     made = gateway.caddy_config(
         GatewayConfig(), names=NAMES, hosts=["localhost"], proxy_address="proxy.hub.svc:8000", for_addresses={}
