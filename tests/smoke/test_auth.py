@@ -3,8 +3,10 @@
 import json
 import secrets
 from base64 import b64decode
+from collections.abc import Mapping
 
 import pytest
+from testinfra.host import Host
 
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
@@ -80,3 +82,25 @@ def test_the_hub_knows_hashes_and_no_password(stack: LiveStack) -> None:
     assert [
         name for name, password in stack.accounts.items() if any(password in text for text in contents.values())
     ] == []
+
+
+def test_processes_and_logs_tell_no_secret(stack: LiveStack, hosts: Mapping[str, Host]) -> None:
+    """What is looked for stays here: on a machine it would stand in a command line itself."""
+    known = {f"the password of {name}": password for name, password in stack.accounts.items()}
+    for one in stack.items("secrets"):
+        namespace, name = (one["metadata"][key] for key in ("namespace", "name"))
+        for key, value in one.get("data", {}).items():
+            text = b64decode(value).decode(errors="replace").strip()
+            # Of what has lines, such as a key in PEM, one from the middle; what is short is no secret.
+            piece = max(text.splitlines(), key=len, default="")
+            if len(piece) >= 16:
+                known[f"{key} of {namespace}/{name}"] = piece
+    said = {f"processes of {name}": host.check_output(_COMMAND_LINES) for name, host in hosts.items()}
+    said |= {f"logs of {name}": host.check_output(_LOGS) for name, host in hosts.items()}
+    found = [f"{what}: {where}" for what, secret in known.items() for where, text in said.items() if secret in text]
+    assert found == []
+
+
+_COMMAND_LINES = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
+_LOGS = "cat /var/log/pods/*/*/*.log 2>/dev/null; journalctl --output=cat --since=-1h"
+"""All that containers said as long as they run, and all that units said in the last hour."""
