@@ -1,6 +1,7 @@
 """Builds the views of releases and keeps them in the cache, each made once for its key.
 
 <root>/software/<name>-<key>/    a view, complete or not there
+<root>/software/debian-<key>/    R and Octave, a part of all views: see software.languages
 <root>/software/wheels/          packages as they were downloaded, for all releases
 <root>/software/.objects/        what was published of them, compressed: see software.known
 <root>/software/.building/       work in progress; what a killed run left is removed by the next one
@@ -20,7 +21,7 @@ from engine import cache
 from engine.process import Runner
 from engine.progress import Progress, Row
 from images.context import wheels_for_images
-from software import known, view
+from software import known, languages, view
 from software.container import container
 from software.releases import RELEASES, Release, find, key
 
@@ -51,9 +52,10 @@ def trim(progress: Progress) -> None:
     progress.begin("trim")
     folder = cache.root() / "software"
     with _lock("nothing, it removes", progress):
-        kept = {folder / WHEELS, *(release.view for release in RELEASES.values())}
+        kept = {folder / WHEELS, languages.place(), *(release.view for release in RELEASES.values())}
         views = [view for view in folder.glob("[!.]*") if view.is_dir() and view not in kept]
-        locks = "".join(release.lock.read_text(encoding="utf-8") for release in RELEASES.values())
+        files = [languages.LOCK, *(release.lock for release in RELEASES.values())]
+        locks = "".join(lock.read_text(encoding="utf-8") for lock in files)
         named = set(re.findall(r"--hash=sha256:(\w+)", locks))
         wheels = [wheel for wheel in (folder / WHEELS).glob("*") if cache.digest(wheel) not in named]
         for superfluous in sorted(views + wheels):
@@ -82,10 +84,13 @@ def _build(release: Release, progress: Progress) -> None:
             return
         run = Runner(release.name, cache.root() / "logs" / f"software-{release.name}.log", progress)
         with _workshop() as workshop:
+            taken = languages.ensure(workshop, progress)
+            progress.begin(release.name)
             tree = workshop / "view"
-            _install(release.lock, workshop / "installed", run)
+            _install([release.lock, languages.LOCK], workshop / "installed", run)
             view.arrange(workshop / "installed", tree)
             view.complete(tree, release.prewarm)
+            languages.add(taken, tree)
             _compile(tree, run, progress)
             progress.at("finish")
             view.check_prewarm(tree)
@@ -96,10 +101,10 @@ def _build(release: Release, progress: Progress) -> None:
     progress.say(f"{release.name} {release.key}: built, {megabytes(release):.0f} MB, {seconds:.0f} s")
 
 
-def _install(lock: Path, target: Path, run: Runner) -> None:
-    """What the lock names, for the Python of the sessions and not for the one that runs this."""
+def _install(locks: Iterable[Path], target: Path, run: Runner) -> None:
+    """What the locks name, for the Python of the sessions and not for the one that runs this."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    chosen = [*wheels_for_images(), "--progress-bar=off", f"--requirement={lock}"]
+    chosen = [*wheels_for_images(), "--progress-bar=off", *(f"--requirement={lock}" for lock in locks)]
     wheels = cache.root() / "software" / WHEELS
     run.run("wheels", [*pip, "download", *chosen, f"--dest={wheels}"])
     local = ["--no-index", f"--find-links={wheels}", "--no-compile", "--no-warn-script-location"]

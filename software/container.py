@@ -17,7 +17,9 @@ Run = Callable[[str, Sequence[str]], None]
 
 
 @contextmanager
-def container(image: str, mounts: Mapping[Path, str], run: Runner, progress: Progress) -> Iterator[Run]:
+def container(
+    image: str, mounts: Mapping[Path, str], run: Runner, progress: Progress, options: Sequence[str] = ()
+) -> Iterator[Run]:
     """A container of an image, built before if need be; it is gone afterwards. One at a time.
 
     Args:
@@ -25,6 +27,7 @@ def container(image: str, mounts: Mapping[Path, str], run: Runner, progress: Pro
         mounts: Folders of this computer, and where they are in the container; it may write there.
         run: Whose log gets what is said.
         progress: Where to tell of the building of the image.
+        options: Further ones of `buildah run`.
 
     Raises:
         EngineError: The image cannot be built or unpacked.
@@ -41,6 +44,7 @@ def container(image: str, mounts: Mapping[Path, str], run: Runner, progress: Pro
         run.run("make a container", [*buildah, "from", "--pull-never", "--name=software", f"cygnet/{image}"])
         enter = [*buildah, "run", "--isolation=chroot", "--network=host", "--user=0:0"]
         enter += [f"--volume={here}:{there}" for here, there in mounts.items()]
+        enter += options
         yield lambda step, argv: run.run(step, [*enter, "software", "--", *argv])
     finally:
         run.run("remove the container", [*buildah, "rm", "--all"])

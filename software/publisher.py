@@ -128,7 +128,10 @@ def _compress(root: Node, objects: Objects, progress: Progress) -> None:
     """Makes the objects of all files."""
     saved = time.monotonic()
     with closing(Known()) as known, ThreadPoolExecutor(os.cpu_count()) as pool:
-        new = sorted((file for file in root.files() if not _reuse(file, known, objects)), key=lambda file: -file.size)
+        unknown = [file for file in root.files() if not _reuse(file, known, objects)]
+        # Releases have files in common, by hard links.
+        once = {file.identity: file for file in unknown}
+        new = sorted(once.values(), key=lambda file: -file.size)
         done, total = 0, sum(file.size for file in new)
         try:
             # zlib and SHA-1 let other threads run.
@@ -141,6 +144,8 @@ def _compress(root: Node, objects: Objects, progress: Progress) -> None:
                 if time.monotonic() - saved > _SAVE_SECONDS:
                     known.save()
                     saved = time.monotonic()
+            for file in unknown:
+                file.pieces = once[file.identity].pieces
         finally:
             pool.shutdown(cancel_futures=True)
             known.save()

@@ -18,13 +18,14 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from engine import cache, names
 from images.catalogue import LEFT_BY_PYTHON
 from images.context import PYTHON
+from software import languages
 
 FOLDER = Path(__file__).parent
 FILE = FOLDER / "releases.yaml"
 # What all views contain beside their packages.
 COMMON = FOLDER / "common"
 # To be raised when software.build makes something else of the same inputs.
-METHOD = 2
+METHOD = 3
 
 
 class _Entry(BaseModel):
@@ -57,7 +58,8 @@ class Release:
         """Twelve hexadecimal digits that stand for all that decides what its view contains."""
         common = (file for file in COMMON.rglob("*") if file.is_file() and LEFT_BY_PYTHON not in file.parts)
         files = [self.lock, self.prewarm, *sorted(common)]
-        inputs = [METHOD, PYTHON, *((str(file.relative_to(FOLDER)), cache.digest(file)) for file in files)]
+        inputs = [METHOD, PYTHON, languages.key()]
+        inputs += ((str(file.relative_to(FOLDER)), cache.digest(file)) for file in files)
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[: cache.KEY_LENGTH]
 
     @property

@@ -12,9 +12,11 @@ else
 fi
 export CYGNET_VIEW
 
-# What a user adds to a release (`pip install --user`) is for that release, whichever view of it is the newest.
+# What a user adds to a release (`pip install --user`) is for that release, whichever view of it is the newest; in R it is
+# for the release's version of R (%v), too.
 cygnet_release=${CYGNET_VIEW##*/}
 export PYTHONUSERBASE="$HOME/.local/cygnet/${cygnet_release%-*}"
+export R_LIBS_USER="$PYTHONUSERBASE/lib/R/%v"
 
 cygnet_first() { # VARIABLE FOLDER: the folder becomes the first of the variable's list, unless it is in there
     eval "cygnet_list=\${$1:-}"

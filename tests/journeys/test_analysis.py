@@ -75,6 +75,18 @@ def test_a_notebook_in_cpp(person: Callable[..., Person]) -> None:
     physicist.picture("cpp")
 
 
+def test_notebooks_in_r_and_octave(person: Callable[..., Person]) -> None:
+    physicist = person("physicist")
+    physicist.sign_in()
+    physicist.start()
+    physicist.open_notebook("R")
+    expect(physicist.run_cell("hist(rnorm(1000), main = 'In R')").locator("img")).to_be_visible()
+    physicist.picture("r")
+    physicist.open_notebook("Octave")
+    expect(physicist.run_cell("plot (1:10, (1:10) .^ 2); title ('In Octave')").locator("img")).to_be_visible()
+    physicist.picture("octave")
+
+
 def test_a_terminal(person: Callable[..., Person]) -> None:
     physicist = person("physicist")
     physicist.sign_in()

@@ -10,6 +10,15 @@ from tests.live.visitor import Visitor
 from tests.live.wheels import uploads, wheel
 
 OWNER = "physicist"
+# A user's own kernel: a folder with a kernel.json and what that starts.
+KERNEL = """
+folder=~/.local/share/jupyter/kernels/{name}; mkdir -p $folder
+cat > $folder/kernel.json << 'END'
+{{"argv": ["{{resource_dir}}/setup.sh", "{{connection_file}}"], "display_name": "{title}", "language": "python"}}
+END
+printf '#!/bin/bash\\nset -e\\n. {view}/setup.sh\\nexec python3 -m ipykernel_launcher -f "$1"\\n' > $folder/setup.sh
+chmod +x $folder/setup.sh
+"""
 # A package that releases have, too, and ones that the notebook server is made of, in versions that do not work.
 BROKEN = "raise ImportError('this version does not work')"
 ENABLE = '{"ServerApp": {"jpserver_extensions": {"jupyterlab": false, "broken": true}}}'
@@ -127,3 +136,22 @@ def test_virtual_environments_are_kernels_in_every_session(owner: Visitor, relea
         assert owner.run(WHICH).split()[0] != "99", "what is in an environment is there only"
         packages = json.loads(shell(owner, "~/envs/apart/bin/pip list --format=json"))
         assert [package["name"] for package in packages] == ["pip"]
+
+
+def test_a_users_own_kernel_has_the_release_that_it_names(owner: Visitor, releases: list[Mapping[str, str]]) -> None:
+    first, second = releases
+    shell(owner, KERNEL.format(name="other", title="With the other", view=second["view"]))
+    shell(owner, KERNEL.format(name="gone", title="With last year's", view="/cvmfs/nowhere/last-year"))
+    for another_session in (False, True):
+        if another_session:
+            anew(owner, first)
+        seen = owner.run("import os, numpy; print(os.environ['CYGNET_VIEW'], numpy.__file__)", name="other")
+        view, numpy = seen.split()
+        assert view.startswith(f"{second['view']}-")
+        assert numpy.startswith(f"{view}/")
+    asked = {"name": "", "path": "any.ipynb", "type": "notebook", "kernel": {"name": "gone"}}
+    answer = owner.api("POST", f"/user/{OWNER}/api/sessions", json=asked)
+    assert answer.status_code == 500
+    told = answer.json()["message"]
+    assert told.startswith("The kernel With last year's ended before it could run anything. It said:")
+    assert "/cvmfs/nowhere/last-year/setup.sh: No such file or directory" in told

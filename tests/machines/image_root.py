@@ -21,6 +21,13 @@ set -eu
 root=$1 data=$2 inside=$3
 shift 3
 mount --bind "$root" "$root"
+while [ "$1" != -- ]; do
+    mkdir -p "$root$2"
+    mount --bind "$1" "$root$2"
+    mount -o remount,bind,ro "$root$2"
+    shift 2
+done
+shift
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=1777 tmp "$root/tmp"
@@ -55,7 +62,14 @@ def _layers(layout: Path) -> list[Path]:
 
 @contextmanager
 def running(
-    name: str, argv: Sequence[str], *, data: Path, inside: str, log: Path, environment: Mapping[str, str]
+    name: str,
+    argv: Sequence[str],
+    *,
+    data: Path,
+    inside: str,
+    log: Path,
+    environment: Mapping[str, str],
+    beside: Mapping[Path, str] | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A program of the image `name`, while the block runs.
 
@@ -66,11 +80,13 @@ def running(
         inside: There.
         log: Where what it says goes.
         environment: All of its variables.
+        beside: Folders that it may read, and where it has them.
     """
     data.mkdir(exist_ok=True)
     os.chown(data, USER, USER)
     isolated = ["unshare", "--mount", "--pid", "--fork", "--propagation=private"]
-    command = [*isolated, "sh", "-c", _RUN, "sh", str(root(name)), str(data), inside, *argv]
+    mounts = [str(path) for pair in (beside or {}).items() for path in pair]
+    command = [*isolated, "sh", "-c", _RUN, "sh", str(root(name)), str(data), inside, *mounts, "--", *argv]
     with (
         log.open("a") as output,
         subprocess.Popen(command, env=dict(environment), stdout=output, stderr=output) as process,

@@ -326,6 +326,23 @@ def test_unchanged_files_are_not_read_again(
     assert reader.everything()[b"/stable/setup.sh"][2] == b"export A=2\n"
 
 
+def test_a_file_of_two_trees_is_compressed_once(
+    publish: Publish, folder: Path, tmp_path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "big").write_bytes(os.urandom(2 * CHUNK + 1))
+    shutil.copytree(folder, tmp_path / "other", copy_function=os.link)
+    (tmp_path / "other/lib/one.py").unlink()
+    (tmp_path / "other/lib/one.py").write_text("one = 2\n")
+    made: list[Path] = []
+    make = publisher._make
+    monkeypatch.setattr(publisher, "_make", lambda file, objects: (made.append(file.source), make(file, objects)))
+    publish({"stable": folder, "other": tmp_path / "other"})
+    assert len(made) == len({file.stat().st_ino for file in made}) == 5
+    found = reader.everything()
+    for name, source in {b"/stable": folder, b"/other": tmp_path / "other"}.items():
+        assert {path: one for path, one in found.items() if path.startswith(name + b"/")} == local(source, name)
+
+
 def test_another_store_has_at_once_what_was_compressed_for_one_that_is_gone(
     publish: Publish, folder: Path, store: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,12 +17,15 @@ from engine.errors import BuildFailed, EngineError
 from engine.process import Runner
 from engine.progress import Progress
 from software import __main__ as command_line
-from software import build, releases, view
+from software import build, languages, releases, view
 from software.releases import RELEASES, Release
 
 NAMES = list(RELEASES)
 # What a session's image brings, and a view must not bring another version of: the notebook server and its kernels.
 JUPYTERS = re.compile(r"ipykernel|ipython|jupyter.*|metakernel|nb.*|notebook.*|pip|pyzmq|tornado|traitlets|.*comm")
+
+# What comes from there, by the names of its packages.
+DEBIANS = {"R": "r-base-core", "Octave": "octave"}
 
 
 def packages(release: str) -> dict[str, str]:
@@ -50,7 +53,9 @@ def test_the_versions_that_users_read_of_are_there(name: str) -> None:
     told = re.findall(r"(\w+) (\d+\.\d+)", RELEASES[name].description)
     assert len(told) > 3
     for package, version in told:
-        if package != "ROOT":  # PyPI's numbers are others
+        if package in DEBIANS:
+            assert languages.packages()[DEBIANS[package]] == version
+        elif package != "ROOT":  # PyPI's numbers are others
             assert packages(name)[package.lower()].startswith(f"{version}.")
 
 
@@ -164,7 +169,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def install(lock: Path, target: Path) -> None:
-    build._install(lock, target, Runner("test", lock.with_suffix(".log"), Progress(io.StringIO())))
+    build._install([lock], target, Runner("test", lock.with_suffix(".log"), Progress(io.StringIO())))
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,10 @@ NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
 KERNELS = {
     "python3": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "root": {"display_name": "ROOT C++", "language": "c++", "name": "root"},
+    "ir": {"display_name": "R", "language": "R", "name": "ir"},
+    "octave": {"display_name": "Octave", "language": "octave", "name": "octave"},
 }
-CHECKS = {"python3": "assert ", "root": "check("}
+CHECKS = {"python3": "assert ", "root": "check(", "ir": "stopifnot(", "octave": "assert ("}
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 
@@ -35,7 +37,7 @@ def text(notebook: Path, kind: str = "") -> str:
 
 
 def test_there_are_as_many_as_there_have_ever_been() -> None:
-    assert len(NOTEBOOKS) >= 19
+    assert len(NOTEBOOKS) >= 21
 
 
 @each_notebook
