@@ -41,6 +41,7 @@ from components.storage import Storage
 _MOVING = ("hub", "proxy")
 """Images of what there is one of and what another control plane can take over."""
 
+KernelFolder = Annotated[str, StringConstraints(pattern=r"^/(cvmfs|eos)(/\w[\w.+-]*)+$", max_length=200)]
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
 
 
@@ -95,6 +96,10 @@ class HubConfig(PartConfig):
     link_hosts: Annotated[
         tuple[HostName, ...],
         Field(description="Hosts from which links may bring git repositories into a home, by HTTPS; empty: from any"),
+    ] = ()
+    kernels: Annotated[
+        tuple[KernelFolder, ...],
+        Field(description="Folders whose kernels/NAME/kernel.json are offered to all who may read them"),
     ] = ()
 
     @model_validator(mode="before")
@@ -389,5 +394,7 @@ def hub_settings(
             "link_hosts": list(config.link_hosts),
             "idle_warning_minutes": config.idle_warning_minutes,
             "max_age_hours": config.max_age_hours,
+            # Jupyter's own; a release's setup.sh puts its folder before these.
+            **({"environment": {"JUPYTER_PATH": ":".join(config.kernels)}} if config.kernels else {}),
         },
     }

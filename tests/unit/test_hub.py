@@ -66,6 +66,11 @@ def settings(*, eos: bool = False, features: dict[str, tuple[str, ...]] | None =
         ({"title": "SWAN"}, ("title",), "SWAN"),
         ({"active_session_limit": 50}, ("active_session_limit",), 50),
         ({"link_hosts": ["github.com"]}, ("sessions", "link_hosts"), ["github.com"]),
+        (
+            {"kernels": ["/cvmfs/a.example/jupyter", "/eos/atlas/jupyter"]},
+            ("sessions", "environment"),
+            {"JUPYTER_PATH": "/cvmfs/a.example/jupyter:/eos/atlas/jupyter"},
+        ),
         ({}, ("sessions", "home", "size_gib"), 7),
         ({"cores": 4}, ("sessions", "size", "cores"), 4),
         ({"cores_guaranteed": 0.5}, ("sessions", "size", "cores_guaranteed"), 0.5),
@@ -86,9 +91,17 @@ def test_a_host_of_links_is_a_name_and_nothing_else(host: str) -> None:
         HubConfig(link_hosts=(host,))
 
 
+@pytest.mark.parametrize(
+    "folder", ["/home/ada", "cvmfs/a", "/cvmfs", "/eos/a:/tmp", "/eos/../tmp", "/eos/{a}", "/eos//a"]
+)
+def test_kernels_for_everybody_are_in_folders_that_sessions_share(folder: str) -> None:
+    with pytest.raises(ValueError, match="kernels"):
+        HubConfig(kernels=(folder,))
+
+
 def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
-    other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"]}
+    other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"], "kernels": ["/eos/a"]}
     other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
     other |= {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}}
     assert set(other) == set(HubConfig.model_fields)
