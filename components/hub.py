@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -40,8 +40,11 @@ from components.storage import Storage
 
 _MOVING = ("hub", "proxy")
 """Images of what there is one of and what another control plane can take over."""
+EXTENSIONS = "/usr/local/share/cygnet/extensions"
+"""Where the session's image has them, by name."""
 
 KernelFolder = Annotated[str, StringConstraints(pattern=r"^/(cvmfs|eos)(/\w[\w.+-]*)+$", max_length=200)]
+Extension = Literal["swanheader", "swanhelp"]
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
 
 
@@ -100,6 +103,10 @@ class HubConfig(PartConfig):
     kernels: Annotated[
         tuple[KernelFolder, ...],
         Field(description="Folders whose kernels/NAME/kernel.json are offered to all who may read them"),
+    ] = ()
+    extensions: Annotated[
+        tuple[Extension, ...],
+        Field(description="SWAN's own extensions of JupyterLab: a header, and a menu of help at CERN"),
     ] = ()
 
     @model_validator(mode="before")
@@ -345,6 +352,15 @@ class Hub(pulumi.ComponentResource):
         )
 
 
+def jupyter_folders(config: HubConfig) -> list[str]:
+    """Where Jupyter looks besides its own folders; a release's setup.sh puts its folder before these.
+
+    >>> jupyter_folders(HubConfig(kernels=["/eos/atlas/jupyter"], extensions=["swanhelp"]))
+    ['/eos/atlas/jupyter', '/usr/local/share/cygnet/extensions/swanhelp']
+    """
+    return [*config.kernels, *(f"{EXTENSIONS}/{name}" for name in config.extensions)]
+
+
 def hub_settings(
     config: HubConfig,
     *,
@@ -394,7 +410,6 @@ def hub_settings(
             "link_hosts": list(config.link_hosts),
             "idle_warning_minutes": config.idle_warning_minutes,
             "max_age_hours": config.max_age_hours,
-            # Jupyter's own; a release's setup.sh puts its folder before these.
-            **({"environment": {"JUPYTER_PATH": ":".join(config.kernels)}} if config.kernels else {}),
+            **({"environment": {"JUPYTER_PATH": ":".join(folders)}} if (folders := jupyter_folders(config)) else {}),
         },
     }

@@ -3,12 +3,14 @@
 import base64
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.hub import HubConfig, jupyter_folders
 from software import build
 from tests.machines import image_root
 
@@ -84,6 +86,24 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
+
+
+@pytest.mark.parametrize("chosen", [[], ["swanheader"], ["swanheader", "swanhelp"]])
+def test_swans_extensions_are_there_for_stacks_that_choose_them(chosen: list[str], tmp_path: Path) -> None:
+    environment = {"HOME": HOME, "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    environment["JUPYTER_PATH"] = ":".join(jupyter_folders(HubConfig.model_validate({"extensions": chosen})))
+    with image_root.running(
+        "session",
+        ["jupyter", "labextension", "list"],
+        data=tmp_path / "home",
+        inside=HOME,
+        log=tmp_path / "log",
+        environment=environment,
+    ) as process:
+        assert process.wait(timeout=60) == 0
+    told = (tmp_path / "log").read_text()
+    found = re.findall(r"@swan-cern/\w+ v[\d.]+ \S*enabled\S* \S*OK\S* \(python, (\w+)\)", told)
+    assert found == chosen, told
 
 
 @pytest.fixture

@@ -101,7 +101,8 @@ def test_kernels_for_everybody_are_in_folders_that_sessions_share(folder: str) -
 
 def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
-    other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"], "kernels": ["/eos/a"]}
+    other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"]}
+    other |= {"kernels": ["/eos/a"], "extensions": ["swanhelp"]}
     other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
     other |= {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}}
     assert set(other) == set(HubConfig.model_fields)
