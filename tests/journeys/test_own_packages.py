@@ -12,13 +12,14 @@ from tests.live.wheels import uploads, wheel
 OWNER = "physicist"
 # A user's own kernel: a folder with a kernel.json and what that starts.
 KERNEL = """
-folder=~/.local/share/jupyter/kernels/{name}; mkdir -p $folder
+folder={folder}/kernels/{name}; mkdir -p $folder
 cat > $folder/kernel.json << 'END'
 {{"argv": ["{{resource_dir}}/setup.sh", "{{connection_file}}"], "display_name": "{title}", "language": "python"}}
 END
 printf '#!/bin/bash\\nset -e\\n. {view}/setup.sh\\nexec python3 -m ipykernel_launcher -f "$1"\\n' > $folder/setup.sh
 chmod +x $folder/setup.sh
 """
+OWN, OF_A_GROUP = "~/.local/share/jupyter", "/eos/atlas/jupyter"
 # A package that releases have, too, and ones that the notebook server is made of, in versions that do not work.
 BROKEN = "raise ImportError('this version does not work')"
 ENABLE = '{"ServerApp": {"jpserver_extensions": {"jupyterlab": false, "broken": true}}}'
@@ -140,8 +141,8 @@ def test_virtual_environments_are_kernels_in_every_session(owner: Visitor, relea
 
 def test_a_users_own_kernel_has_the_release_that_it_names(owner: Visitor, releases: list[Mapping[str, str]]) -> None:
     first, second = releases
-    shell(owner, KERNEL.format(name="other", title="With the other", view=second["view"]))
-    shell(owner, KERNEL.format(name="gone", title="With last year's", view="/cvmfs/nowhere/last-year"))
+    shell(owner, KERNEL.format(folder=OWN, name="other", title="With the other", view=second["view"]))
+    shell(owner, KERNEL.format(folder=OWN, name="gone", title="With last year's", view="/cvmfs/nowhere/last-year"))
     for another_session in (False, True):
         if another_session:
             anew(owner, first)
@@ -155,3 +156,22 @@ def test_a_users_own_kernel_has_the_release_that_it_names(owner: Visitor, releas
     told = answer.json()["message"]
     assert told.startswith("The kernel With last year's ended before it could run anything. It said:")
     assert "/cvmfs/nowhere/last-year/setup.sh: No such file or directory" in told
+
+
+def test_an_operators_kernels_are_there_for_who_may_read_them(
+    visitor: Callable[[str], Visitor], releases: list[Mapping[str, str]]
+) -> None:
+    member, other = visitor(OWNER), visitor("neighbour")
+    for one in (member, other):
+        one.start(release=releases[0]["name"])
+    if OF_A_GROUP not in member.run("import os; print(os.environ['JUPYTER_PATH'])"):
+        pytest.skip(f"the stack has no {OF_A_GROUP} in cygnet:hub.kernels")
+    shell(member, KERNEL.format(folder=OF_A_GROUP, name="ours", title="Ours", view=releases[1]["view"]))
+    try:
+        seen = member.run("import os; print(os.environ['CYGNET_VIEW'])", name="ours")
+        assert seen.startswith(f"{releases[1]['view']}-")
+        found = [one.api("GET", f"/user/{one.name}/api/kernelspecs").json()["kernelspecs"] for one in (member, other)]
+        assert set(found[0]) - set(found[1]) == {"ours"}
+        assert {"python3", "root", "ir", "octave"} <= set(found[1])
+    finally:
+        shell(member, f"rm -r {OF_A_GROUP}")

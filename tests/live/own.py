@@ -49,7 +49,14 @@ CONFIG: dict[str, Any] = {
     },
     "cygnet:login": {"enabled": True},
     # What a tutorial needs: with less, the libraries that it maps are read again and again.
-    "cygnet:hub": {"memory_gib_guaranteed": 0.2, "memory_gib": 2, "idle_hours": 1, "tmp_gib": 1, "processes": 500},
+    "cygnet:hub": {
+        "memory_gib_guaranteed": 0.2,
+        "memory_gib": 2,
+        "idle_hours": 1,
+        "tmp_gib": 1,
+        "processes": 500,
+        "kernels": ["/eos/atlas/jupyter"],
+    },
 }
 """What its file says: little of everything, and as many seats as start at once."""
 
