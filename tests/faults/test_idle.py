@@ -14,7 +14,7 @@ from operations.stack import Stack
 from tests.live.own import CONFIG, write_config
 from tests.live.person import Person
 from tests.live.stack import LiveStack
-from tests.live.visitor import Visitor
+from tests.live.visitor import Visitor, http_session
 from tests.live.waiting import until
 
 IDLE_SECONDS, WARNING_SECONDS, LATER_SECONDS = 120, 75, 60
@@ -37,6 +37,8 @@ def _up(stack: LiveStack, keys: dict[str, float]) -> None:
     config["cygnet:hub"] |= keys
     write_config(Stack(stack.name), config)
     Stack(stack.name).pulumi("up", "--yes", "--skip-preview")
+    http = http_session(stack.ca_file)
+    until(lambda: http.get(f"{stack.url}/hub/health", timeout=10).ok, "the hub answers", seconds=60)
 
 
 @pytest.mark.nightly

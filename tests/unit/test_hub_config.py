@@ -369,7 +369,7 @@ def test_limits_and_guarantees() -> None:
     }
     size = {"cores": 1, "memory_gib": 2, "cores_guaranteed": 0.5, "memory_gib_guaranteed": 1.5}
     (container,) = pod({"size": size})["spec"]["containers"]
-    assert container["resources"]["requests"] == {"cpu": 0.5, "memory": 1610612736}
+    assert container["resources"]["requests"] == {"cpu": 0.5, "memory": 1610612736, "ephemeral-storage": "64Mi"}
 
 
 @pytest.mark.usefixtures("offline")

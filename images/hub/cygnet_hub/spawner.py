@@ -92,16 +92,19 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     """Why Kubernetes ended a pod, or its container ended.
 
     >>> limits = {"resources": {"limits": {"ephemeral-storage": "1Gi"}}}
-    >>> why_ended({"spec": {"containers": [limits]}, "status": {"reason": "Evicted",
-    ...     "message": "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. "}})
+    >>> said = {"type": "DisruptionTarget", "status": "True",
+    ...     "message": "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. "}
+    >>> why_ended({"spec": {"containers": [limits]}, "status": {"conditions": [said]}})
     'it wrote more than 1 GiB to /tmp'
     >>> ended = {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
     >>> why_ended({"status": {"containerStatuses": [ended]}})
     'its notebook server used more memory than it may'
     """
     status = pod["status"]
-    message = str(status.get("message") or "").strip().rstrip(".")
-    if status.get("reason") == "Evicted" and any(words in message for words in _TOO_MUCH_WRITTEN):
+    # The condition is there before the containers end, the message of the pod's own only afterwards.
+    conditions = (one for one in status.get("conditions") or [] if one["type"] == "DisruptionTarget")
+    message = str(next(conditions, status).get("message") or "").strip().rstrip(".")
+    if any(words in message for words in _TOO_MUCH_WRITTEN):
         return f"it wrote more than {_disk(pod)} to /tmp"
     if message:
         return f"Kubernetes ended it, as it says: {message}"
