@@ -8,6 +8,7 @@ from copy import deepcopy
 
 import pytest
 from playwright.sync_api import expect
+from requests import RequestException
 
 from operations import audit
 from operations.stack import Stack
@@ -38,7 +39,12 @@ def _up(stack: LiveStack, keys: dict[str, float]) -> None:
     write_config(Stack(stack.name), config)
     Stack(stack.name).pulumi("up", "--yes", "--skip-preview")
     http = http_session(stack.ca_file)
-    until(lambda: http.get(f"{stack.url}/hub/health", timeout=10).ok, "the hub answers", seconds=60)
+    until(
+        lambda: http.get(f"{stack.url}/hub/health", timeout=10).ok,
+        "the hub answers",
+        seconds=60,
+        through=RequestException,
+    )
 
 
 @pytest.mark.nightly

@@ -104,6 +104,6 @@ def test_who_takes_too_much_memory_loses_a_kernel_and_reads_why(
         kernel.run(TAKE)
     notice = physicist.page.locator(".Toastify__toast").filter(has_text="A kernel or program of yours was ended at")
     expect(notice).to_be_visible(timeout=30_000)
-    expect(notice).to_contain_text(f"this session may use {LIMITS['memory_gib']} GiB of memory")
+    expect(notice).to_contain_text(f"it wanted more than the {LIMITS['memory_gib']} GiB of this session")
     physicist.picture("memory-ended")
     works(stack, machine, neighbour)

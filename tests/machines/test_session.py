@@ -18,6 +18,8 @@ from tests.machines import image_root
 TOKEN = "of this test alone"  # noqa: S105 - it is
 IDLE_SECONDS, WARNING_SECONDS = 3600, 3597
 TOLD_EVERY_SECONDS = 1
+SHOWN = 140
+"""How many characters of a notice JupyterLab shows."""
 
 
 class NotebookServer:
@@ -47,7 +49,10 @@ class NotebookServer:
 
     def told(self, method: str = "GET") -> dict[str, dict[str, Any]]:
         """The notices of its page, by their ids."""
-        return {one["id"]: one for one in self.ask(method, "cygnet/notices")}
+        told = {one["id"]: one for one in self.ask(method, "cygnet/notices")}
+        for one in told.values():
+            assert len(one["text"].replace("{since}", "12:00 PM").replace("{until}", "12:00 PM")) <= SHOWN
+        return told
 
     def terminal(self) -> str:
         """A new one's name."""
@@ -116,7 +121,7 @@ def test_the_end_is_announced_until_its_user_is_there(server: NotebookServer) ->
 def test_a_session_that_is_too_old_says_so_whatever_its_user_does(server: NotebookServer) -> None:
     notice = server.told("POST")["age"]
     assert (notice["until"], notice["keep"]) == (1, False)
-    assert "in it for 5 minutes" in notice["text"]
+    assert "when it is not used for 5 minutes" in notice["text"]
 
 
 def test_a_kernel_that_computes_is_use_and_one_that_waits_is_none(server: NotebookServer) -> None:

@@ -26,6 +26,8 @@ from tests.unit.program import PROJECT
 from tests.unit.running_hub import Someone, running_hub
 
 HOUR = 3600
+SHOWN = 140
+"""How many characters of a notice JupyterLab shows."""
 SECRETS = {"proxy_token": "t" * 32, "cookie_secret": "ab" * 32, "crypt_key": "cd" * 32}
 
 
@@ -266,7 +268,8 @@ def test_a_program_that_was_ended_for_its_memory_is_told_of(memory: ModuleType, 
     assert watch.notices() == [], "it was before this session's server"
     write(3)
     (first,) = watch.notices()
-    assert "this session may use 1.5 GiB" in first.text
+    assert "more than the 1.5 GiB of this session" in first.text
+    assert len(first.text.replace("{since}", "12:00 PM")) <= SHOWN
     assert watch.notices() == [first]
     write(5)
     (second,) = watch.notices()

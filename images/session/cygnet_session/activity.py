@@ -28,9 +28,9 @@ LOOKS = {"GET", "HEAD", "OPTIONS"}
 WAITING = {"bash", "dash", "fish", "sh", "tcsh", "zsh", "screen", "SCREEN", "tmux: server", "ssh-agent", "gpg-agent"}
 """Programs that only wait for others, by the names that Linux has for them."""
 
-IDLE = "Nobody has used this session since {since}. It ends at {until}; what is not saved is lost then, and files stay."
-OLD = "At {until} this session is as old as it may become. From then on it ends as soon as nothing is done or computed \
-in it for {pause} minutes. Save what you need; you may start another one."
+IDLE = "Nobody has used this session since {since}. It ends at {until}. What is not saved is lost then; files stay."
+OLD = "From {until} on this session is as old as it may become, and ends when it is not used for {pause} minutes. \
+Save what you need."
 
 
 @dataclass(frozen=True)

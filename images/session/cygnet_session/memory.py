@@ -15,9 +15,8 @@ CGROUP = Path("/sys/fs/cgroup")
 FILES = ("memory.events", "memory/memory.oom_control")
 TOLD_SECONDS = 3600
 
-WORDS = "A kernel or program of yours was ended at {since}: this session may use {limit} GiB of memory, and it \
-wanted more. Work on less at once, or start a session of a larger size, where there is one. What the kernel had in \
-memory is lost; your files are there."
+WORDS = "A kernel or program of yours was ended at {since}: it wanted more than the {limit} GiB of this session. Use \
+less at once, or a larger size."
 
 
 class Memory:

@@ -29,7 +29,8 @@ class Notice:
 
     Attributes:
         id: What it is about; a notice with the same id takes the place of the former.
-        text: In words; {since} and {until} stand for times, which the browser writes as its user does.
+        text: In words; {since} and {until} stand for times, which the browser writes as its user does. JupyterLab shows
+            140 characters.
         since: Seconds since 1970, where the text has it.
         until: Likewise.
         keep: Whether it goes when the user is there, by a button.
