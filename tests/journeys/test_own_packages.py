@@ -14,10 +14,14 @@ OWNER = "physicist"
 KERNEL = """
 folder={folder}/kernels/{name}; mkdir -p $folder
 cat > $folder/kernel.json << 'END'
-{{"argv": ["{{resource_dir}}/setup.sh", "{{connection_file}}"], "display_name": "{title}", "language": "python"}}
+{{"argv": ["bash", "{{resource_dir}}/setup.sh", "{{connection_file}}"],
+ "display_name": "{title}", "language": "python"}}
 END
-printf '#!/bin/bash\\nset -e\\n. {view}/setup.sh\\nexec python3 -m ipykernel_launcher -f "$1"\\n' > $folder/setup.sh
-chmod +x $folder/setup.sh
+cat > $folder/setup.sh << 'END'
+set -e
+. {view}/setup.sh
+exec python3 -m ipykernel_launcher -f "$1"
+END
 """
 OWN, OF_A_GROUP = "~/.local/share/jupyter", "/eos/atlas/jupyter"
 # A package that releases have, too, and ones that the notebook server is made of, in versions that do not work.
