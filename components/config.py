@@ -25,7 +25,7 @@ from components.errors import CygnetError
 from components.files import FilesConfig, has_page
 from components.gateway import PORTS_OF_THE_MACHINE, GatewayConfig
 from components.health import HealthConfig
-from components.hub import HubConfig
+from components.hub_config import HubConfig
 from components.login import LoginConfig
 from components.machines import MachinesConfig
 from components.registry import RegistryConfig

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from components.hub import HubConfig, jupyter_folders
+from components.hub import jupyter_folders
+from components.hub_config import HubConfig
 from software import build
 from tests.machines import image_root
 

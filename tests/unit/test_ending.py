@@ -18,7 +18,7 @@ from cygnet_hub.ending import PAUSE_SECONDS, Limits
 from cygnet_hub.settings import Secrets, Settings
 from cygnet_hub.spawner import SessionSpawner
 
-from components.hub import HubConfig
+from components.hub_config import HubConfig
 from components.sign_in.rights import RightsConfig
 from components.sizes import SizeConfig, profiles
 from tests.live.waiting import until

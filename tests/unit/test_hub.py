@@ -12,7 +12,7 @@ from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
 from components import hub, hub_pods, policies, secrets
-from components.hub import HubConfig
+from components.hub_config import HubConfig
 from components.kubernetes import images_spec
 from components.sign_in.rights import RightsConfig
 from tests.unit import program

@@ -258,5 +258,7 @@ def test_another_repository_takes_the_place_of_the_first(
 def test_the_keys_are_made_once(keys: dict[str, Any]) -> None:
     provider = _RepositoryKeysProvider()
     assert not provider.diff("id", {"repository": REPOSITORY}, {"repository": REPOSITORY}).changes
-    assert provider.diff("id", {"repository": REPOSITORY}, {"repository": "b.c"}).replaces == ["repository"]
+    other = {"repository": "b.c"}
+    assert provider.diff("id", {"repository": REPOSITORY}, other).changes
+    assert provider.update("id", {**keys, "repository": REPOSITORY}, other).outs["master_key"] != keys["master_key"]
     assert keys["master_key"] != keys["key"]
