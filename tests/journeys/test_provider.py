@@ -44,7 +44,7 @@ print(oct(stat.S_IMODE(os.stat(file).st_mode)), os.stat(file).st_uid == os.getui
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """With people who are in no stack file."""
-    authority = Authority(single_sign_on.GatewayConfig(), [institute.ADDRESS])
+    authority = Authority(single_sign_on.GatewayConfig(), [institute.ADDRESS, "localhost"])
     made = Keycloak(tmp_path_factory.mktemp("keycloak"), authority=authority)
     with institute.address():
         try:
