@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.conftest import OWN_STACK
 from tests.live import institute
+from tests.live.browser import browser
 from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
@@ -54,6 +55,12 @@ def stack(kdc: Kdc, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("stack")
     with institute.stack_beside(STACK, config, PASSWORDS, pytestconfig=pytestconfig, folder=folder) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def chromium(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(stack.ca_file, tmp_path_factory.mktemp("browser"), stack.url) as opened:
+        yield opened
 
 
 def test_a_first_day(person: Callable[..., Person], stack: LiveStack) -> None:
