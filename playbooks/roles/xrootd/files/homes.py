@@ -140,7 +140,8 @@ def access(
     Args:
         users: Their groups, by name.
         data: By name, the groups that may read and change it.
-        guests: Whether a home is open to its user as soon as it is there. The server looks at this file once a minute.
+        guests: Whether a home is open to its user as soon as it is there. The server looks at this file once a minute,
+            and only names of one letter, which it takes for too short, have to wait for that.
 
     >>> access({"ada": ["atlas"]}, {"raw": {"readers": ["atlas"], "writers": []}})[1]
     'u ada /eos/user/a/ada/ a /eos/.quota/ada/ r /eos/raw/ lr /eos/raw lr'
