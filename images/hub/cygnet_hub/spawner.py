@@ -111,6 +111,8 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     ended = next((one["state"].get("terminated") for one in status.get("containerStatuses") or []), None) or {}
     if ended.get("reason") == "OOMKilled":
         return "its notebook server used more memory than it may"
+    if ended.get("exitCode") == 0:
+        return "its notebook server was shut down"
     return f"its notebook server ended with status {ended.get('exitCode', 'unknown')}"
 
 
