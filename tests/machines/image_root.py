@@ -95,5 +95,6 @@ def running(
             yield process
         finally:
             # All of a namespace of processes ends with its first one; unshare itself waits for that, whatever it hears.
-            for first in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-                os.kill(int(first), signal.SIGKILL)
+            if process.poll() is None:
+                for first in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                    os.kill(int(first), signal.SIGKILL)

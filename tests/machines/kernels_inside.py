@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jupyter_core.paths import jupyter_runtime_dir
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets.config import Config
 
@@ -14,7 +15,7 @@ from traitlets.config import Config
 async def main(asked: dict[str, list[str]], answer: Path) -> None:
     """Runs the code of each kernel, and notes outputs or the reason that there are none."""
     settings = json.loads(Path("/etc/jupyter/jupyter_server_config.json").read_text())
-    manager = AsyncMappingKernelManager(config=Config(settings))
+    manager = AsyncMappingKernelManager(config=Config(settings), connection_dir=jupyter_runtime_dir())
     answer.write_text(json.dumps({name: await ran(manager, name, cells) for name, cells in asked.items()}))
 
 
