@@ -144,6 +144,9 @@ def add(taken: Path, view: Path) -> None:
     (view / "bin").mkdir(exist_ok=True)
     for name, program in _PROGRAMS.items():
         (view / "bin" / name).symlink_to(f"../{PLACE}/{program}")
-    pictures = taken / _R / "site-library" / "IRkernel" / "kernelspec"
+    kernels = view / "share" / "jupyter" / "kernels"
     for file in ("kernel.js", "logo-64x64.png", "logo-svg.svg"):
-        shutil.copy(pictures / file, view / "share" / "jupyter" / "kernels" / "ir")
+        shutil.copy(taken / _R / "site-library" / "IRkernel" / "kernelspec" / file, kernels / "ir")
+    # Its package has them where Jupyter does not look.
+    for picture in (kernels / "octave" / "images").iterdir():
+        shutil.copy(picture, kernels / "octave")

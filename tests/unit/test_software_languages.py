@@ -50,6 +50,8 @@ def view(taken: Path, tmp_path: Path) -> Path:
     languages.relocate(taken)
     made = tmp_path / "view of" / "stable-0123456789ab"
     (made / "share/jupyter/kernels/ir").mkdir(parents=True)
+    (made / "share/jupyter/kernels/octave/images").mkdir(parents=True)
+    (made / "share/jupyter/kernels/octave/images/logo-64x64.png").write_text("octave")
     languages.add(taken, made)
     return made
 
@@ -145,7 +147,8 @@ def test_r_keeps_the_settings_that_it_came_with(view: Path) -> None:
 def test_a_view_needs_no_room_for_it(view: Path, taken: Path) -> None:
     for file in (file for file in taken.rglob("*") if file.is_file()):
         assert (view / "debian" / file.relative_to(taken)).samefile(file)
-    assert (view / "share/jupyter/kernels/ir/logo-64x64.png").read_text() == "logo-64x64.png"
+    for kernel, picture in {"ir": "logo-64x64.png", "octave": "octave"}.items():
+        assert (view / "share/jupyter/kernels" / kernel / "logo-64x64.png").read_text() == picture
     for program in (view / "bin").iterdir():
         assert not program.readlink().is_absolute()
 
