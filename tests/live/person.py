@@ -167,4 +167,6 @@ class Person:
         """Opens a launcher and clicks on a card."""
         self.page.locator(".lm-TabBar-addButton").filter(visible=True).first.click()
         cards = self.page.locator(f".jp-LauncherCard[data-category='{section}']")
-        cards.filter(has_text=title, visible=True).first.click()
+        # The whole word: R is not ROOT.
+        label = self.page.locator(".jp-LauncherCard-label", has_text=re.compile(rf"^\s*{re.escape(title)}(?!\w)"))
+        cards.filter(has=label, visible=True).first.click()
