@@ -522,7 +522,7 @@ def test_a_newcomer_sees_what_a_stack_in_a_cloud_would_make(
     assert done.returncode == 0, done.stdout + done.stderr
     document = yaml.safe_load((PROJECT / f"stacks/Pulumi.{stack}.yaml").read_text())
     groups = document["config"]["cygnet:machines"]["groups"].values()
-    servers = re.findall(r"^ \+ +.*openstack:compute:Instance .*create$", done.stdout, re.MULTILINE)
+    servers = re.findall(r"^ \+ +.*openstack:compute:Instance .*create *$", done.stdout, re.MULTILINE)
     assert len(servers) == sum(group["count"] for group in groups)
 
 
