@@ -226,7 +226,8 @@ def _bring_users(admin: KeycloakAdmin, users: Mapping[str, Any], before: Mapping
         for group in mine - wanted:
             admin.group_user_remove(identity, groups[group])
         changed: dict[str, Any] = {"enabled": True, "requiredActions": _actions(admin, known[name], user)}
-        declared = before.get(name, user)["credentials"]
+        # Those that a realm has, it does not tell: where `before` is what was found there, they stay.
+        declared = before.get(name, user).get("credentials", user["credentials"])
         if user["credentials"] != declared and _has_the_password_made(admin, identity):
             changed["credentials"] = user["credentials"]
         if any(known[name].get(key) != value for key, value in changed.items()):
