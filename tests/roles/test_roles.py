@@ -473,7 +473,7 @@ def test_a_guest_has_a_home_that_nobody_named(node: Node, inside: Host) -> None:
         )  # fmt: skip
         assert as_user(inside, "ada", f"cat {ADA}/file").stdout == "mine\n", "and goes on with whom it knows"
         inside.check_output("systemctl restart xrootd@cygnet")  # it looks at who may do what once a minute
-        inside.check_output("python3 -c %s %s", TELL, user_id("eve"))
+        inside.check_output("python3 -c %s %s", TELL, str(user_id("eve")))
         inside.check_output("systemctl start cygnet-homes-now")
         wrote = f"echo hers > {hers}/file && cat {hers}/file"
         until(lambda: as_user(inside, "eve", wrote).stdout == "hers\n", "she has a home", seconds=10)
