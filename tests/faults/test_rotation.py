@@ -54,6 +54,7 @@ Secrets = Mapping[str, Mapping[str, Any]]
 """The outputs of each resource that is secret, by its type and name."""
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_sessions_go_on_and_what_was_known_before_is_refused(
     stack: LiveStack, started: Callable[[str], Visitor], tmp_path: Path
