@@ -81,12 +81,17 @@ def test_who_fills_the_disk_loses_the_session_and_reads_why(
     physicist = started("physicist")
     physicist.kernel().begin(WRITE)
     began = time.monotonic()
-    until(lambda: not physicist.server(), "the session has ended", seconds=120)
-    ended = time.monotonic() - began
-    took = works(stack, machine, neighbour)
+    took: list[float] = []
+
+    def ended() -> bool:
+        took.append(works(stack, machine, neighbour))
+        return not physicist.server()
+
+    until(ended, "the session has ended", seconds=120)
+    after = time.monotonic() - began
     page = physicist.http.get(f"{physicist.url}/user/{physicist.name}/lab", timeout=30)
     assert f"Your session ended: it wrote more than {LIMITS['tmp_gib']} GiB to /tmp" in page.text
-    print(f"ended {ended:.0f} s after it began to write; a cell beside it: {took:.1f} s")
+    print(f"ended {after:.0f} s after it began to write; a cell beside it: {max(took):.1f} s at most")
 
 
 def test_who_takes_too_much_memory_loses_a_kernel_and_reads_why(
