@@ -84,9 +84,11 @@ def running(
     """
     data.mkdir(exist_ok=True)
     os.chown(data, USER, USER)
+    # As in a pod, whatever started the tests: `nohup` would have all programs outlive their terminals.
+    hears = ["env", "--default-signal=HUP"]
     isolated = ["unshare", "--mount", "--pid", "--fork", "--propagation=private"]
     mounts = [str(path) for pair in (beside or {}).items() for path in pair]
-    command = [*isolated, "sh", "-c", _RUN, "sh", str(root(name)), str(data), inside, *mounts, "--", *argv]
+    command = [*hears, *isolated, "sh", "-c", _RUN, "sh", str(root(name)), str(data), inside, *mounts, "--", *argv]
     with (
         log.open("a") as output,
         subprocess.Popen(command, env=dict(environment), stdout=output, stderr=output) as process,
