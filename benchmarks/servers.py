@@ -30,7 +30,7 @@ from tests.testcloud.project import Project
 STACK: Final = "test-servers"
 _SERVERS: Final = 100
 _PREVIEWED: Final = 300
-_BESIDE: Final = 14
+_BESIDE: Final = 16
 """Resources of the project that are no servers."""
 _AT_ONCE: Final = 16
 _UP: Final = ("up", "--yes", "--skip-preview", f"--parallel={_AT_ONCE}")

@@ -15,6 +15,14 @@ from engine import tools
 
 TOOLS: Final = ("opentofu", "terraform-provider-openstack")
 _PROVIDER: Final = "terraform-provider-openstack/openstack"
+_SETTINGS: Final = """\
+provider_installation {{
+  dev_overrides {{
+    "{provider}" = "{program}"
+  }}
+  direct {{}}
+}}
+"""
 _MINE: Final = "192.168.91.0/24"
 
 
@@ -27,8 +35,7 @@ class Tofu:
         (folder / "main.tf.json").write_text(json.dumps(declared(stack, machines), indent=1))
         # In place of a registry: the provider is taken as it was compiled, and `tofu init` has nothing to do.
         program = tools.path("terraform-provider-openstack").parent
-        settings = {"provider_installation": {"dev_overrides": {_PROVIDER: str(program)}, "direct": {}}}
-        (folder / "settings.tfrc.json").write_text(json.dumps(settings))
+        (folder / "settings.tfrc").write_text(_SETTINGS.format(provider=_PROVIDER, program=program))
         self._folder = folder
 
     def run(self, *arguments: str) -> str:
@@ -37,7 +44,7 @@ class Tofu:
         Raises:
             CygnetError: It failed.
         """
-        own = {"TF_CLI_CONFIG_FILE": str(self._folder / "settings.tfrc.json"), "TF_IN_AUTOMATION": "1"}
+        own = {"TF_CLI_CONFIG_FILE": str(self._folder / "settings.tfrc"), "TF_IN_AUTOMATION": "1"}
         command = [str(tools.path("tofu")), *arguments, "-input=false", "-no-color"]
         done = subprocess.run(
             command, cwd=self._folder, env=os.environ | own, text=True, capture_output=True, check=False
