@@ -513,6 +513,8 @@ def test_a_newcomer_sees_what_a_stack_in_a_cloud_would_make(
     told = (PROJECT / "stacks/Pulumi.cern-prod.yaml").read_text()
     commands = re.findall(r"^# {5}(\.venv/bin/pulumi .*)$", told, re.MULTILINE)
     assert commands[-1].endswith("pulumi preview --stack cern-prod")
+    if stack != "cern-prod":
+        commands = [command for command in commands if "--secret" not in command]
     (tmp_path / ".venv").symlink_to(Path(pulumi_program()).parents[1])
     done = subprocess.run(
         ["bash", "-ec", "\n".join(commands).replace("cern-prod", stack)],
