@@ -20,6 +20,7 @@ from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
+from tests.machines.halting import away
 from tests.machines.kdc import REALM, Kdc, storage
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600, func_only=True)]
@@ -114,7 +115,7 @@ def test_a_realm_that_is_away_keeps_nobody_from_working(
 ) -> None:
     ada = visitor("ada")
     ada.start()
-    with kdc.down():
+    with away(kdc):
         assert ada.run("open('during', 'w').write('away'); print(6 * 7)").strip() == "42"
         bob = person("bob", leave_session=True)
         bob.sign_in()

@@ -1,10 +1,11 @@
-"""Stops a program in the middle of what it does, and lets it go on: one that hangs."""
+"""Programs that hang, stopped in the middle of what they do, and servers that are away; for a while."""
 
 import contextlib
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from typing import Protocol
 
 
 def halt(process: subprocess.Popen[bytes] | None) -> None:
@@ -30,3 +31,20 @@ def halted(process: subprocess.Popen[bytes] | None) -> Iterator[None]:
         yield
     finally:
         go_on(process)
+
+
+class Server(Protocol):
+    """What can be stopped and started again, with what it keeps."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@contextlib.contextmanager
+def away(server: Server) -> Iterator[None]:
+    """It does not answer meanwhile."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()

@@ -62,15 +62,6 @@ class Kdc:
             self._process.wait()
             self._process = None
 
-    @contextmanager
-    def down(self) -> Iterator[None]:
-        """It does not answer for a while."""
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
-
     def administer(self, command: str) -> str:
         """What an administrator of the realm does, in kadmin's words."""
         return self._run("kadmin.local", "-r", REALM, "-q", command)

@@ -2,8 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +65,6 @@ class KubernetesApi:
             process = self._processes.pop()
             process.kill()
             process.wait()
-
-    @contextmanager
-    def down(self) -> Iterator[None]:
-        """It does not answer for a while."""
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
 
     def kubectl(self, *arguments: str, token: str = _ADMINISTRATOR, stdin: str = "") -> str:
         """What kubectl prints, for the administrator, or whoever has this token."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,12 +18,12 @@ from argon2 import PasswordHasher
 from components import copyparty, files_routes
 from components.gateway import GatewayConfig, Site
 from engine import tools
+from tests.live.ports import HOST, free_ports, listens
 from tests.live.waiting import until
 from tests.unit import running_caddy
 from tests.unit.program import PROJECT
 from tests.unit.running_hub import running_hub
 
-HOST = "127.0.0.1"
 PEOPLE = ("ada", "bob")
 STRANGER_WITH_ACCOUNT = "eve"  # may sign in, and has no home
 GROUP = "Domain Users"
@@ -86,7 +85,7 @@ class Page:
         """copyparty is started anew, as when its settings change."""
         self._files.close()
         self._files.enter_context(_copyparty(self))
-        until(lambda: _open(self.ports["copyparty"]), "copyparty answers", seconds=150, every=0.1)
+        until(lambda: listens(self.ports["copyparty"]), "copyparty answers", seconds=150, every=0.1)
 
 
 class Visitor:
@@ -137,7 +136,7 @@ class Visitor:
 @contextmanager
 def running_page(folder: Path, *, guests: bool = False) -> Iterator[Page]:
     """All of it, until the end of the block."""
-    ports = _free_ports()
+    ports = dict(zip(_PROGRAMS, free_ports(len(_PROGRAMS)), strict=True))
     homes = [folder / "srv/user" / name[0] / name for name in PEOPLE]
     for made in (*homes, folder / "srv/opendata", folder / "srv/raw", folder / "state", folder / "programs"):
         made.mkdir(parents=True)
@@ -153,24 +152,9 @@ def running_page(folder: Path, *, guests: bool = False) -> Iterator[Page]:
             lambda: page.visitor().get("/.cpr/w/ui.css").ok, "the page answers", seconds=150, every=0.1,
             through=requests.ConnectionError,
         )  # fmt: skip
-        until(lambda: _open(ports["preview"]), "the preview answers", seconds=150, every=0.1)
-        until(lambda: _open(ports["sign_in"]), "the hub's service answers", seconds=150, every=0.1)
+        until(lambda: listens(ports["preview"]), "the preview answers", seconds=150, every=0.1)
+        until(lambda: listens(ports["sign_in"]), "the hub's service answers", seconds=150, every=0.1)
         yield page
-
-
-def _free_ports() -> dict[str, int]:
-    with ExitStack() as held:
-        found = {}
-        for name in _PROGRAMS:
-            probe = held.enter_context(socket.socket())
-            probe.bind((HOST, 0))
-            found[name] = probe.getsockname()[1]
-        return found
-
-
-def _open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
 
 
 def _install(folder: Path) -> None:

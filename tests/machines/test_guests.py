@@ -18,6 +18,7 @@ import requests
 from components.playbook import PLAYBOOKS
 from tests.live.ports import HOST, free_ports
 from tests.live.waiting import until
+from tests.machines.halting import away
 from tests.machines.kdc import REALM, Kdc
 from tests.machines.kubernetes_api import KubernetesApi
 from tests.unit import program
@@ -216,7 +217,7 @@ def test_a_machine_goes_on_without_kubernetes_and_learns_later_what_it_missed(
 ) -> None:
     assert hub("admit", "ada", 70001, []) == "done"
     machine.knows("ada")
-    with api.down():
+    with away(api):
         until(lambda: "Kubernetes does not tell" in machine.said(), "it is missed", seconds=10)
         assert hub("admit", "bob", 70002, []) == "503 Your home cannot be made ready now. Try again in some minutes."
         assert hub("regroup", "ada", ["staff"]) == "done", "the next time"

@@ -15,6 +15,7 @@ import requests
 
 from tests.live.ports import free_ports
 from tests.live.waiting import until
+from tests.machines.halting import away
 from tests.machines.kdc import REALM, Kdc, storage
 from tests.unit.program import PROJECT
 from tests.unit.running_hub import Someone, running_hub
@@ -194,7 +195,7 @@ def test_a_realm_that_does_not_answer_keeps_nobody_from_working(
     someone = anew("dora")
     dora = Session(someone, hub, tmp_path)
     dora.renew()
-    with kdc.down():
+    with away(kdc):
         answer = refused(hub, "ada", password("ada"))
         assert answer.status_code == 503
         assert f"Sign-in at {REALM} does not answer now" in answer.text
@@ -208,7 +209,7 @@ def test_nobody_answers_in_the_realms_place(hub: str, kdc: Kdc, tmp_path: Path) 
     # Another realm of the same name and port, which knows ada by a password of its own.
     imposter = Kdc(tmp_path)
     imposter.administer('addprinc -pw "the imposter\'s" ada')
-    with kdc.down():
+    with away(kdc):
         kdc_conf = (tmp_path / "kdc.conf").read_text().replace(str(imposter.port), str(kdc.port))
         (tmp_path / "kdc.conf").write_text(kdc_conf)
         imposter.port = kdc.port
