@@ -19,6 +19,9 @@ _LINKS = (
     "link set lo up",
     # Without an interface and an address the browser would tell its pages that it is offline.
     "link add eth0 type veth peer name eth1",
+    # By itself the kernel would give them IPv6 addresses a second or two later, and so change the network once more.
+    "link set eth0 addrgenmode none",
+    "link set eth1 addrgenmode none",
     "link set eth1 up",
     "link set eth0 up",
     "address add 192.0.2.1/24 dev eth0",
