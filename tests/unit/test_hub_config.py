@@ -798,6 +798,34 @@ def test_a_session_cannot_write_where_there_is_no_limit() -> None:
     assert one["terminationMessagePolicy"] == "FallbackToLogsOnError", "what is in the log is read instead"
 
 
+def test_who_asks_while_the_pod_of_an_ended_session_is_deleted_reads_why_too(
+    offline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert offline is None
+    found = spawner()
+    terminated = container(ready=False, state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
+    pods = {f"{found.namespace}/{found.pod_name}": {"status": {"phase": "Running", "containerStatuses": [terminated]}}}
+
+    async def watched(*_: Any) -> None:
+        """The pods are."""
+
+    async def delete(*_: Any, **__: Any) -> None:
+        pods.clear()
+        await asyncio.sleep(0.01)
+
+    async def two() -> list[int | None]:
+        return await asyncio.gather(found.poll(), found.poll())
+
+    told: list[str] = []
+    monkeypatch.setattr(SessionSpawner, "pod_reflector", SimpleNamespace(pods=pods))
+    monkeypatch.setattr(SessionSpawner, "_start_watching_pods", watched)
+    monkeypatch.setattr(SessionSpawner, "stop", delete)
+    monkeypatch.setattr(SessionSpawner, "ready", True)
+    monkeypatch.setattr(found, "has_ended", told.append)
+    assert None not in asyncio.run(two())
+    assert set(told) == {"its notebook server used more memory than it may"}
+
+
 # Software in a session
 
 

@@ -27,14 +27,18 @@ _TOO_MUCH_WRITTEN = (
 class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
     """Ends a session whose machine is lost, and says why one has ended."""
 
+    _last_pod: Mapping[str, Any] | None = None
+
     async def poll(self) -> int | None:
         """None while the session runs, otherwise its exit status."""
         await self._start_watching_pods()
         pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+        self._last_pod = pod or self._last_pod
         status: int | None = await super().poll()
         if status is not None:
             if self.ready and not self.ended_because:
-                self.has_ended(why_ended(pod) if pod else "its pod was taken away")
+                # Whoever sees first that it has ended deletes the pod, and others ask meanwhile.
+                self.has_ended(why_ended(self._last_pod or {"status": {}}))
             return status
         # A machine that is only cut off from Kubernetes still serves its users.
         if not pod or not is_on_lost_machine(pod) or await answers(pod["status"]["podIP"], self.port):
@@ -62,6 +66,7 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
 
     def start(self) -> asyncio.Future[Any]:
         """Starts the session on a machine that Kubernetes chooses."""
+        self._last_pod = None
         begun: asyncio.Future[Any] = super().start()
         begun.add_done_callback(self._started)
         return begun
@@ -99,6 +104,8 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     >>> ended = {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
     >>> why_ended({"status": {"containerStatuses": [ended]}})
     'its notebook server used more memory than it may'
+    >>> why_ended({"status": {"containerStatuses": [{"state": {"running": {}}}]}})
+    'its pod was taken away'
     """
     status = pod["status"]
     # The condition is there before the containers end, the message of the pod's own only afterwards.
@@ -111,9 +118,11 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     ended = next((one["state"].get("terminated") for one in status.get("containerStatuses") or []), None) or {}
     if ended.get("reason") == "OOMKilled":
         return "its notebook server used more memory than it may"
-    if ended.get("exitCode") == 0:
+    if "exitCode" not in ended:
+        return "its pod was taken away"
+    if ended["exitCode"] == 0:
         return "its notebook server was shut down"
-    return f"its notebook server ended with status {ended.get('exitCode', 'unknown')}"
+    return f"its notebook server ended with status {ended['exitCode']}"
 
 
 def _disk(pod: Mapping[str, Any]) -> str:
