@@ -99,6 +99,7 @@ def test_a_page_that_lies_open_is_no_use(server: NotebookServer) -> None:
     before = server.used_at()
     for path in ("api/contents", "api/kernels", "api/sessions", "api/terminals", "api/kernelspecs", "cygnet/notices"):
         server.ask("GET", path)
+    server.ask("PUT", "lab/api/workspaces/default", json={"data": {}, "metadata": {"id": "default"}})
     assert server.used_at() == before
 
 

@@ -25,6 +25,8 @@ LIMITS = "CYGNET_LIMITS"
 PAUSE = 5
 """Minutes without use after which the hub ends a session that is too old."""
 LOOKS = {"GET", "HEAD", "OPTIONS"}
+DESK = "/lab/api/workspaces/"
+"""Where JupyterLab notes every ten seconds which panels are open, whether somebody looks at them or not."""
 WAITING = {"bash", "dash", "fish", "sh", "tcsh", "zsh", "screen", "SCREEN", "tmux: server", "ssh-agent", "gpg-agent"}
 """Programs that only wait for others, by the names that Linux has for them."""
 
@@ -83,11 +85,11 @@ def _load_jupyter_server_extension(server: Any) -> None:
 
 
 def _count_only_what_changes() -> None:
-    """Jupyter's own requests that only look do not count as activity from now on."""
+    """Jupyter's own requests that only look, or only note what is open, do not count as activity from now on."""
     counted = APIHandler.update_api_activity
 
     def update(handler: APIHandler) -> None:
-        if handler.request.method not in LOOKS:
+        if handler.request.method not in LOOKS and DESK not in str(handler.request.path):
             counted(handler)
 
     APIHandler.update_api_activity = update
