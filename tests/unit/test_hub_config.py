@@ -798,32 +798,67 @@ def test_a_session_cannot_write_where_there_is_no_limit() -> None:
     assert one["terminationMessagePolicy"] == "FallbackToLogsOnError", "what is in the log is read instead"
 
 
-def test_who_asks_while_the_pod_of_an_ended_session_is_deleted_reads_why_too(
-    offline: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+ENDED = {"name": "notebook", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+FULL = "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. "
+
+
+@pytest.fixture
+def pods(offline: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """All that the hub knows, by name; the session of who has one is ready."""
     assert offline is None
-    found = spawner()
-    terminated = container(ready=False, state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
-    pods = {f"{found.namespace}/{found.pod_name}": {"status": {"phase": "Running", "containerStatuses": [terminated]}}}
 
     async def watched(*_: Any) -> None:
         """The pods are."""
 
-    async def delete(*_: Any, **__: Any) -> None:
+    known: dict[str, Any] = {}
+    monkeypatch.setattr(SessionSpawner, "pod_reflector", SimpleNamespace(pods=known))
+    monkeypatch.setattr(SessionSpawner, "_start_watching_pods", watched)
+    monkeypatch.setattr(SessionSpawner, "ready", True)
+    monkeypatch.setattr("cygnet_hub.spawner.LOOKED_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("cygnet_hub.spawner.SETTLED_SECONDS", 1)
+    return known
+
+
+def ends(pods: dict[str, Any], *, then: dict[str, Any] | None = None, asking: int = 1) -> list[str]:
+    """Why a session has ended whose container has: what each of those who ask at once notes.
+
+    Args:
+        pods: What the hub knows.
+        then: What Kubernetes says of the pod a moment later.
+        asking: How many ask.
+    """
+    found, told = spawner(), list[str]()
+    name = f"{found.namespace}/{found.pod_name}"
+    limits = {"containers": [{"resources": {"limits": {"ephemeral-storage": "1Gi"}}}]}
+    pods[name] = {"spec": limits, "status": {"phase": "Running", "containerStatuses": [ENDED]}}
+
+    async def stop(**_: Any) -> None:
         pods.clear()
         await asyncio.sleep(0.01)
 
-    async def two() -> list[int | None]:
-        return await asyncio.gather(found.poll(), found.poll())
+    async def asked() -> list[int | None]:
+        if then:
+            said = {**pods[name], "status": {**pods[name]["status"], **then}}
+            asyncio.get_running_loop().call_later(0.05, lambda: pods.update({name: said}))
+        return await asyncio.gather(*(found.poll() for _ in range(asking)))
 
-    told: list[str] = []
-    monkeypatch.setattr(SessionSpawner, "pod_reflector", SimpleNamespace(pods=pods))
-    monkeypatch.setattr(SessionSpawner, "_start_watching_pods", watched)
-    monkeypatch.setattr(SessionSpawner, "stop", delete)
-    monkeypatch.setattr(SessionSpawner, "ready", True)
-    monkeypatch.setattr(found, "has_ended", told.append)
-    assert None not in asyncio.run(two())
-    assert set(told) == {"its notebook server used more memory than it may"}
+    found.stop, found.has_ended = stop, told.append
+    assert None not in asyncio.run(asked())
+    return told
+
+
+def test_who_asks_while_the_pod_of_an_ended_session_is_deleted_reads_why_too(pods: dict[str, Any]) -> None:
+    assert set(ends(pods, then={"phase": "Succeeded"}, asking=2)) == {"its notebook server was shut down"}
+
+
+def test_why_kubernetes_ended_a_session_is_waited_for(pods: dict[str, Any]) -> None:
+    """It says so only when all of the pod has ended, and that the container has a moment before."""
+    told = ends(pods, then={"phase": "Failed", "reason": "Evicted", "message": FULL})
+    assert told == ["it wrote more than 1 GiB to /tmp"]
+
+
+def test_where_kubernetes_never_says_why_a_session_ends_all_the_same(pods: dict[str, Any]) -> None:
+    assert ends(pods) == ["its notebook server was shut down"]
 
 
 # Software in a session

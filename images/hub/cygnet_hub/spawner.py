@@ -7,6 +7,7 @@ somebody deletes the pod. Its user would sit before a page that never comes.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from cygnet_hub.ending import Ending
 from cygnet_hub.unwell import words
 
 CONNECT_SECONDS = 3
+SETTLED_SECONDS = 15
+"""How long after a container's end Kubernetes may take to say why it ended it, on a machine that has much to do."""
+LOOKED_EVERY_SECONDS = 0.5
 _TOO_MUCH_WRITTEN = (
     "ephemeral local storage usage exceeds the total limit",
     "exceeded its local ephemeral storage limit",
@@ -32,7 +36,7 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
     async def poll(self) -> int | None:
         """None while the session runs, otherwise its exit status."""
         await self._start_watching_pods()
-        pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+        pod = await self._settled_pod()
         self._last_pod = pod or self._last_pod
         status: int | None = await super().poll()
         if status is not None:
@@ -45,6 +49,15 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
             return None
         await self.end(f"the machine on which it ran ({pod['spec']['nodeName']}) stopped answering")
         return 1
+
+    async def _settled_pod(self) -> Mapping[str, Any] | None:
+        """The pod as the hub knows it; once its container has ended, with what Kubernetes says of that soon after."""
+        until = time.monotonic() + SETTLED_SECONDS
+        while True:
+            pod: Mapping[str, Any] | None = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+            if not pod or pod["status"]["phase"] != "Running" or not end_of(pod) or time.monotonic() > until:
+                return pod
+            await asyncio.sleep(LOOKED_EVERY_SECONDS)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """What the page shows while a session starts: Kubernetes' events, and what they mean where they do not say."""
@@ -108,14 +121,14 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     'its pod was taken away'
     """
     status = pod["status"]
-    # The condition is there before the containers end, the message of the pod's own only afterwards.
+    # Who deletes a pod says so in a condition, and the kubelet in a message of the pod's own.
     conditions = (one for one in status.get("conditions") or [] if one["type"] == "DisruptionTarget")
     message = str(next(conditions, status).get("message") or "").strip().rstrip(".")
     if any(words in message for words in _TOO_MUCH_WRITTEN):
         return f"it wrote more than {_disk(pod)} to /tmp"
     if message:
         return f"Kubernetes ended it, as it says: {message}"
-    ended = next((one["state"].get("terminated") for one in status.get("containerStatuses") or []), None) or {}
+    ended = end_of(pod)
     if ended.get("reason") == "OOMKilled":
         return "its notebook server used more memory than it may"
     if "exitCode" not in ended:
@@ -123,6 +136,18 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     if ended["exitCode"] == 0:
         return "its notebook server was shut down"
     return f"its notebook server ended with status {ended['exitCode']}"
+
+
+def end_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the container of a pod has ended; empty while it runs.
+
+    >>> end_of({"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}})
+    {'exitCode': 0}
+    >>> end_of({"status": {"containerStatuses": [{"state": {"running": {}}}]}})
+    {}
+    """
+    containers = pod["status"].get("containerStatuses") or []
+    return next((one["state"].get("terminated") for one in containers), None) or {}
 
 
 def _disk(pod: Mapping[str, Any]) -> str:
