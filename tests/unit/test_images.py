@@ -596,6 +596,11 @@ def start_session(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[s
     assert "/var/lib/extrausers/passwd" in text
     text = text.replace("/var/lib/extrausers/passwd", str(tmp_path / "passwd"))
     text = text.replace("/usr/local/share/cygnet", str(FOLDER / "session"))
+    with_script = (FOLDER / "session/cygnet_session/script.py").read_text()
+    assert "SECONDS = 60" in with_script
+    (tmp_path / "script.py").write_text(with_script.replace("SECONDS = 60", "SECONDS = 2"))
+    assert "/usr/bin/python3 -I -m cygnet_session.script" in text
+    text = text.replace("/usr/bin/python3 -I -m cygnet_session.script", f"{sys.executable} -I {tmp_path}/script.py")
     (tmp_path / "ada").mkdir()
 
     def start(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -656,6 +661,48 @@ def test_a_session_without_its_software_ends_and_says_why(start_session: Any) ->
     assert started.returncode == 1
     words = refused_with(started)
     assert words.startswith("The software /cvmfs/software.test.internal/stable is not there on the machine")
+
+
+@pytest.mark.parametrize("processes", [{}, {"CYGNET_PROCESSES": "345"}], ids=["", "with a limit"])
+def test_a_session_has_what_its_users_script_sets(
+    start_session: Any, tmp_path: Path, processes: dict[str, str]
+) -> None:
+    (tmp_path / "ada/setup.sh").write_text(
+        'source /dev/null\nwords=(one "two three")\nexport COURSE="${words[1]}\nand more" WHERE=$PWD\n'
+        'echo to nobody\nread -r line\ncd /\nexport PATH="/opt/course/bin:$PATH"\ntrue\n'
+    )
+    code = 'printf "%s|" "$COURSE" "$WHERE" "$PWD" "$PATH" "$(ulimit -u)"'
+    started = start_session("bash", "-c", code, CYGNET_SCRIPT="~/setup.sh", **processes)
+    assert started.returncode == 0, started.stderr
+    course, where, here, path, limit, _ = started.stdout.split("|")
+    assert course == "two three\nand more"
+    assert (where, here) == (str(tmp_path / "ada"),) * 2, "the session begins at home, wherever the script went"
+    assert path.startswith("/opt/course/bin:")
+    assert path.endswith("/.local/bin")
+    assert limit == processes.get("CYGNET_PROCESSES", limit)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("export A=1\nls /nothing/there\n", "ended with status 2: ls: cannot access '/nothing/there'"),
+        ("echo first >&2; echo 'no licence' >&2; exit 3\n", "ended with status 3: no licence. Mend it"),
+        ("exit 0\n", "left the shell by exit"),
+        ("sleep 60\n", "was not done after 2 s"),
+        ("if\n", "ended with status 2"),
+        (None, "There is no script ~/setup.sh, or it cannot be read"),
+    ],
+    ids=["fails", "leaves", "leaves in peace", "hangs", "is no bash", "is not there"],
+)
+def test_a_session_whose_script_fails_ends_and_says_why(
+    start_session: Any, tmp_path: Path, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / "ada/setup.sh").write_text(content)
+    started = start_session(CYGNET_SCRIPT="~/setup.sh")
+    assert started.returncode == 1
+    assert words in refused_with(started)
+    assert "start without it" in refused_with(started)
 
 
 # What was built here
