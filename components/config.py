@@ -29,6 +29,7 @@ from components.hub_config import HubConfig
 from components.login import LoginConfig
 from components.machines import MachinesConfig
 from components.registry import RegistryConfig
+from components.sizes import check_gpus
 from components.software import SoftwareConfig
 from components.sources import nspawn
 from components.sources.source import WantedAddress
@@ -194,6 +195,12 @@ class ServiceConfig(PartConfig):
             )
         if releases and releases <= named.keys():
             raise ValueError("auth.rights.features leaves no software release for everyone; take one out of it")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_of_sizes_are_there(self) -> "ServiceConfig":
+        if "existing" not in (self.cluster.source, self.machines.source):  # those are labelled by who has them
+            check_gpus(self.hub.sizes, {one.gpu.model for one in self.machines.groups.workers.values() if one.gpu})
         return self
 
     @model_validator(mode="after")

@@ -41,6 +41,11 @@ _MOVING = ("hub", "proxy")
 """Images of what there is one of and what another control plane can take over."""
 EXTENSIONS = "/usr/local/share/cygnet/extensions"
 """Where the session's image has them, by name."""
+PAGES: Mapping[str, Mapping[str, str]] = {
+    "lab": {"title": "JupyterLab", "description": "Everything on one page", "url": "/lab"},
+    "document": {"title": "One document", "description": "JupyterLab with one document at a time", "url": "/doc"},
+}
+"""How a session may open, by the names of `HubConfig.pages`."""
 
 
 class Hub(pulumi.ComponentResource):
@@ -313,6 +318,9 @@ def hub_settings(
             "link_hosts": list(config.link_hosts),
             "idle_warning_minutes": config.idle_warning_minutes,
             "max_age_hours": config.max_age_hours,
+            "gpu_claim_minutes": config.gpu_claim_minutes,
+            "scripts": config.scripts,
+            "interfaces": [{"name": name, **PAGES[name]} for name in config.pages],
             **({"environment": {"JUPYTER_PATH": ":".join(folders)}} if (folders := jupyter_folders(config)) else {}),
         },
     }

@@ -6,10 +6,11 @@ from pydantic import Field, StringConstraints, model_validator
 
 from components.base import PartConfig
 from components.sign_in.rights import Feature
-from components.sizes import STANDARD, SizeConfig, check_guarantees
+from components.sizes import GPU_IDLE_HOURS, STANDARD, SizeConfig, check_guarantees, check_models
 
 KernelFolder = Annotated[str, StringConstraints(pattern=r"^/(cvmfs|eos)(/\w[\w.+-]*)+$", max_length=200)]
 Extension = Literal["swanheader", "swanhelp"]
+PageName = Literal["lab", "document"]
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
 
 
@@ -61,6 +62,24 @@ class HubConfig(PartConfig):
         dict[Feature, SizeConfig],
         Field(description="Further sizes of sessions, by name; cygnet:auth.rights.features says for whom each is"),
     ] = Field(default_factory=dict)
+    gpu_claim_minutes: Annotated[
+        float,
+        Field(gt=0, le=1440, description="Minutes for which a GPU is kept for whoever is first in the waiting list"),
+    ] = 10
+    scripts: Annotated[
+        bool,
+        Field(
+            description="Whether users may name a script on the start page, of their home or below /cvmfs, whose "
+            "variables their session has"
+        ),
+    ] = False
+    pages: Annotated[
+        tuple[PageName, ...],
+        Field(
+            description="How a session may open, to choose from on the start page: lab is JupyterLab, document is "
+            "JupyterLab with one document at a time; empty: JupyterLab"
+        ),
+    ] = ()
     link_hosts: Annotated[
         tuple[HostName, ...],
         Field(description="Hosts from which links may bring git repositories into a home, by HTTPS; empty: from any"),
@@ -90,12 +109,22 @@ class HubConfig(PartConfig):
     def _warned_while_in_use(self) -> "HubConfig":
         """A session that warns from its start on would not be read."""
         told = {"": self.idle_hours, **{f"sizes.{name}.": size.idle_hours for name, size in self.sizes.items()}}
+        told |= {
+            f"sizes.{name}.": float(GPU_IDLE_HOURS)
+            for name, size in self.sizes.items()
+            if size.gpu and size.idle_hours is None
+        }
         for where, hours in told.items():
             if hours and hours * 60 <= self.idle_warning_minutes:
                 raise ValueError(
                     f"{where}idle_hours ({hours:g}, which is {hours * 60:g} minutes) is not more than "
                     f"idle_warning_minutes ({self.idle_warning_minutes:g}); lower that, or raise {where}idle_hours"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_one_thing(self) -> "HubConfig":
+        check_models(self.sizes)
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Sizes of sessions: what each may use, what is kept for it, and for whom it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -10,8 +10,28 @@ from components.sign_in.rights import RightsConfig
 
 STANDARD = "standard"
 """The size that every stack has."""
+GPU_IDLE_HOURS = 4
+"""Others wait for what such a session has, also where all others may be idle for longer."""
 _INHERITED = {"tmp_gib", "processes", "idle_hours"}
 """What a further size has of the standard one where it says nothing else."""
+
+
+class GpuOfSizeConfig(PartConfig):
+    """The GPUs of a session. Such sessions start on machines with that model, and wait for their turn in a list."""
+
+    model: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="For example t4; as machines.groups has it"),
+    ]
+    count: Annotated[int, Field(ge=1, le=16, description="How many, of one machine")] = 1
+    resource: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9.-]{1,100}/[A-Za-z0-9._-]{1,63}$",
+            description="What machines call them in Kubernetes; slices by MIG have names of their own, such as "
+            "nvidia.com/mig-1g.5gb",
+        ),
+    ] = "nvidia.com/gpu"
 
 
 class SizeConfig(PartConfig):
@@ -36,13 +56,42 @@ class SizeConfig(PartConfig):
     ] = None
     idle_hours: Annotated[
         float | None,
-        Field(ge=0, le=720, description="Hours without use after which a session ends; 0: never; none: the hub's"),
+        Field(
+            ge=0,
+            le=720,
+            description="Hours without use after which a session ends; 0: never; none: the hub's, or "
+            f"{GPU_IDLE_HOURS} with GPUs",
+        ),
     ] = None
+    gpu: Annotated[GpuOfSizeConfig | None, Field(description="Its GPUs; none: it has none")] = None
 
     @model_validator(mode="after")
     def _guaranteed_within_limits(self) -> "SizeConfig":
         check_guarantees(self)
         return self
+
+
+def check_models(sizes: Mapping[str, SizeConfig]) -> None:
+    """Returns when each model of GPUs is one resource: they are counted by model. Raises ValueError."""
+    first: dict[str, tuple[str, str]] = {}
+    for name, gpu in ((name, size.gpu) for name, size in sizes.items() if size.gpu):
+        other, resource = first.setdefault(gpu.model, (name, gpu.resource))
+        if resource != gpu.resource:
+            raise ValueError(
+                f"sizes.{name}.gpu is {gpu.model} by {gpu.resource}, and sizes.{other}.gpu by {resource}; say the "
+                "same, or give machines with slices a model of their own, such as a100-slice"
+            )
+
+
+def check_gpus(sizes: Mapping[str, SizeConfig], models: Set[str]) -> None:
+    """Returns when some group of machines has what each size wants of GPUs. Raises ValueError."""
+    for name, size in sizes.items():
+        if size.gpu and size.gpu.model not in models:
+            raise ValueError(
+                f"hub.sizes.{name}.gpu.model is {size.gpu.model}, and machines.groups has "
+                f"{', '.join(sorted(models)) or 'no GPUs'}; add a group with gpu: {{model: {size.gpu.model}}}, or "
+                "correct it"
+            )
 
 
 def check_guarantees(size: PartConfig) -> None:
@@ -60,7 +109,13 @@ def profiles(standard: PartConfig, sizes: Mapping[str, SizeConfig], rights: Righ
     """The sizes of sessions on the start page: what is for everyone, then those that the stack adds."""
     common = standard.model_dump(include=_INHERITED)
     added = {
-        name: {"title": size.title, **common, **resources(size), "groups": list(rights.features.get(name, ()))}
+        name: {
+            "title": size.title,
+            **common,
+            **({"idle_hours": GPU_IDLE_HOURS, "gpu": size.gpu.model_dump()} if size.gpu else {}),
+            **resources(size),
+            "groups": list(rights.features.get(name, ())),
+        }
         for name, size in sizes.items()
     }
     return [

@@ -19,8 +19,14 @@ from pathlib import Path
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 
+import kubespawner.spawner
+
 from cygnet_hub import config, ending
 from cygnet_hub.settings import Secrets, Settings
+from cygnet_hub.spawner import SessionSpawner
+
+kubespawner.spawner.load_config = lambda **_: None
+kubespawner.spawner.shared_client = lambda _: None
 
 
 class NoProxy(Proxy):
@@ -47,6 +53,14 @@ class LocalSpawner(ending.Ending, SimpleLocalProcessSpawner):
     cmd = [{python!r}, "-c", {session!r}]
 
 
+async def form(spawner):
+    \"\"\"The start page's form, as the spawner of the image makes it.\"\"\"
+    page = SessionSpawner(config=c, user=spawner.user, orm_spawner=spawner.orm_spawner, _mock=True)
+    page.additional_profile_form_template_paths = [{templates!r}]
+    page.user_options = spawner.orm_spawner.user_options or {{}}
+    return await page.get_options_form()
+
+
 config.FOLDER = Path({folder!r})
 settings = Settings.model_validate({settings!r})
 secrets = Secrets.model_validate({secrets!r})
@@ -64,7 +78,7 @@ c.JupyterHub.update(
 # What may be chosen does not depend on what a session is.
 c.LocalSpawner.apply_user_options = c.KubeSpawner.apply_user_options
 c.LocalSpawner.options_from_form = c.KubeSpawner.options_from_form
-c.LocalSpawner.options_form = "<p>choices</p>"
+c.LocalSpawner.options_form = form
 c.LocalSpawner.pre_spawn_hook = c.KubeSpawner.get("pre_spawn_hook")
 # Nor when it ends.
 for name in ("idle_hours", "idle_warning_minutes", "max_age_hours"):

@@ -3,7 +3,8 @@
 import asyncio
 import importlib
 import json
-from types import ModuleType
+import re
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
 from components import hub, hub_pods, policies, secrets
+from components.config import ConfigError, parse
 from components.hub_config import HubConfig
 from components.kubernetes import images_spec
 from components.sign_in.rights import RightsConfig
+from components.sources import groups
 from tests.unit import program
 from tests.unit.manifests import careless, lets_out, violations
 
@@ -85,6 +88,92 @@ def test_what_the_stack_says_reaches_the_hub(keys: dict[str, Any], where: tuple[
     assert found == value
 
 
+def test_a_size_with_gpus_is_kept_for_four_hours_unless_it_says_otherwise() -> None:
+    gpu = {"title": "GPU", "cores": 2, "memory_gib": 16, "gpu": {"model": "t4"}}
+    slices = {**gpu, "idle_hours": 1, "gpu": {"model": "slice", "count": 2, "resource": "nvidia.com/mig-1g.5gb"}}
+    found = settings(idle_hours=0, sizes={"gpu": gpu, "slice": slices})["sessions"]["profiles"]
+    assert [one["idle_hours"] for one in found] == [0, 4, 1]
+    assert [one.get("gpu") for one in found] == [
+        None,
+        {"model": "t4", "count": 1, "resource": "nvidia.com/gpu"},
+        {"model": "slice", "count": 2, "resource": "nvidia.com/mig-1g.5gb"},
+    ]
+
+
+def test_a_model_of_gpus_is_one_thing_and_its_sessions_are_not_warned_from_the_start_on() -> None:
+    gpu = {"title": "GPU", "cores": 2, "memory_gib": 16}
+    sizes = {
+        "gpu": {**gpu, "gpu": {"model": "t4"}},
+        "slice": {**gpu, "gpu": {"model": "t4", "resource": "nvidia.com/mig"}},
+    }
+    with pytest.raises(
+        ValueError, match=r"sizes.slice.gpu is t4 by nvidia.com/mig, and sizes.gpu.gpu by nvidia.com/gpu"
+    ):
+        HubConfig.model_validate({"sizes": sizes})
+    with pytest.raises(ValueError, match=r"sizes.gpu.idle_hours \(4, which is 240 minutes\)"):
+        HubConfig.model_validate({"idle_hours": 9, "idle_warning_minutes": 300, "sizes": {"gpu": sizes["gpu"]}})
+
+
+@pytest.mark.parametrize(
+    ("groups_of_machines", "said"),
+    [
+        ({}, "hub.sizes.gpu.gpu.model is t4, and machines.groups has no GPUs; add a group with gpu: {model: t4}"),
+        ({"worker": {"gpu": {"model": "v100"}}}, "machines.groups has v100; add a group"),
+        ({"worker": {"gpu": {"model": "t4"}}}, ""),
+    ],
+)
+def test_gpus_of_sizes_are_those_of_machines(groups_of_machines: dict[str, Any], said: str) -> None:
+    gpu = {"title": "GPU", "cores": 2, "memory_gib": 16, "gpu": {"model": "t4"}}
+    document = {"machines": {"source": "local", "groups": groups_of_machines}, "hub": {"sizes": {"gpu": gpu}}}
+    if said:
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            parse(document, "a file")
+    else:
+        assert parse(document, "a file").hub.sizes["gpu"].gpu
+
+
+@pytest.mark.usefixtures("offline", "cygnet_hub")
+def test_a_session_with_gpus_asks_kubernetes_for_them_where_they_are() -> None:
+    from cygnet_hub.choices import start_page  # noqa: PLC0415
+    from cygnet_hub.config import configuration  # noqa: PLC0415
+    from cygnet_hub.settings import Secrets, Settings  # noqa: PLC0415
+    from cygnet_hub.spawner import SessionSpawner  # noqa: PLC0415
+
+    gpu = {"title": "GPU", "cores": 2, "memory_gib": 16, "gpu": {"model": "t4", "count": 2}}
+    told = Settings.model_validate(settings(sizes={"gpu": gpu}))
+    secrets_ = Secrets.model_validate({"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 32})
+    person = SimpleNamespace(name="ada", id=1, url="/user/ada/", groups=[], settings={"users": {}})
+
+    async def manifest(**chosen: str) -> dict[str, Any]:
+        spawner = SessionSpawner(config=configuration(told, secrets_), user=person, _mock=True)
+        spawner.user_options = chosen
+        spawner.profile_list = start_page(told.sessions)
+        await spawner.load_user_options()
+        async with ApiClient() as client:
+            made: dict[str, Any] = client.sanitize_for_serialization(await spawner.get_pod_manifest())
+        return made
+
+    spec = asyncio.run(manifest(profile="gpu"))["spec"]
+    (session,) = spec["containers"]
+    assert session["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert session["resources"]["requests"]["nvidia.com/gpu"] == "2"
+    assert session["resources"]["limits"]["ephemeral-storage"] == "10Gi"
+    assert spec["nodeSelector"] == {"cygnet.io/gpu": "t4"}
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in [
+        {key: one[key] for key in ("key", "operator", "effect")} for one in spec["tolerations"]
+    ]
+    assert "nvidia" not in json.dumps(asyncio.run(manifest()))
+
+
+def test_the_hub_and_the_machines_call_gpus_the_same(cygnet_hub: ModuleType) -> None:
+    del cygnet_hub
+    from cygnet_hub.settings import Gpu  # noqa: PLC0415
+
+    node = groups.node("gpu-t4", groups.WorkerConfig(gpu=groups.GpuConfig(model="t4")))
+    assert node.labels[Gpu.LABEL] == "t4"
+    assert node.taints == (f"{Gpu.TAINT}=present:NoSchedule",)
+
+
 @pytest.mark.parametrize("host", ["https://github.com", "GitHub.com", "a b", "", "github.com/cygnet", "a..b"])
 def test_a_host_of_links_is_a_name_and_nothing_else(host: str) -> None:
     with pytest.raises(ValueError, match="link_hosts"):
@@ -104,6 +193,7 @@ def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"]}
     other |= {"kernels": ["/eos/a"], "extensions": ["swanhelp"]}
     other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
+    other |= {"scripts": True, "pages": ["lab", "document"], "gpu_claim_minutes": 5}
     other |= {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}}
     assert set(other) == set(HubConfig.model_fields)
     for key, value in other.items():

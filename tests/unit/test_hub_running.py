@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,11 @@ SETTINGS = {
             {"name": "stable", "title": "Stable", "view": "/cvmfs/s.example/stable"},
             {"name": "bleeding", "title": "Bleeding edge", "view": "/cvmfs/s.example/bleeding"},
         ],
+        "interfaces": [
+            {"name": "lab", "title": "JupyterLab", "url": "/lab"},
+            {"name": "document", "title": "One document", "url": "/doc"},
+        ],
+        "scripts": True,
     }
 }
 SECRETS = {"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 32}
@@ -147,6 +153,21 @@ FORGED: list[dict[str, Any]] = [
     {"volumes": "/"},
     {"uid": "0"},
     {"idle_hours": "0"},
+    {"interface": "classic"},
+    {"interface": "/lab"},
+    {"script": "setup.sh"},
+    {"script": "/etc/profile"},
+    {"script": "/eos/user/b/bob/setup.sh"},
+    {"script": "~bob/setup.sh"},
+    {"script": "~/../bob/setup.sh"},
+    {"script": "~/./setup.sh"},
+    {"script": "/cvmfs/../etc/profile"},
+    {"script": "~/a b.sh"},
+    {"script": "~/$(id)"},
+    {"script": "~/x;id"},
+    {"script": "~/setup.sh\nid"},
+    {"script": "~/" + "x" * 300},
+    {"script": "~/\u0455etup.sh"},
 ]
 BY_API_ONLY: list[Any] = [
     {"release": None},
@@ -156,6 +177,9 @@ BY_API_ONLY: list[Any] = [
     {"release": {"stable": "stable"}},
     {"extra_pod_config": {"hostNetwork": True}},
     {"release": "stable", "image": "registry.example/mine"},
+    {"script": ["~/setup.sh"]},
+    {"script": {"~/setup.sh": 1}},
+    {"script": 7},
 ]
 
 
@@ -208,7 +232,7 @@ def led_to(someone: Someone, link: str) -> str:
 
 def test_a_link_asks_what_to_start_unless_it_says_so(ada: Someone) -> None:
     assert led_to(ada, PULL) == f"/hub/spawn/ada?next={quote(f'/user/ada/{PULL}', safe='')}"
-    assert "<p>choices</p>" in ada.page(led_to(ada, PULL)).text
+    assert 'id="release-bleeding"' in ada.page(led_to(ada, PULL)).text
 
 
 def test_a_link_starts_the_session_that_it_is_for(ada: Someone) -> None:
@@ -252,3 +276,35 @@ def test_a_choice_on_the_page_is_kept_for_the_next_time(ada: Someone) -> None:
         server = ada.api("GET", "users/ada").json()["servers"][""]
         assert server["user_options"] == {"release": "bleeding"}
         ada.api("DELETE", "users/ada/server")
+
+
+def test_one_click_starts_what_was_started_before(ada: Someone) -> None:
+    wanted = {"release": "bleeding", "interface": "document", "script": "~/course/setup-1.sh"}
+    assert ada.submit("/hub/spawn/ada", **wanted).status_code == 302
+    ada.api("DELETE", "users/ada/server")
+    page = ada.page("/hub/spawn").text
+    assert "Start as before: Bleeding edge, One document, ~/course/setup-1.sh</button>" in page
+    form = re.findall('<form id="again".*?</form>', page, re.DOTALL)[0]
+    again = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form))
+    assert again == wanted
+    assert ada.submit("/hub/spawn/ada", **again).status_code == 302
+    assert ada.api("GET", "users/ada").json()["servers"][""]["user_options"] == wanted
+    ada.api("DELETE", "users/ada/server")
+    assert ada.submit("/hub/spawn/ada", release="stable", script="").status_code == 302, "an empty field is no script"
+    ada.api("DELETE", "users/ada/server")
+
+
+def test_who_never_started_has_nothing_to_start_again(hub: str) -> None:
+    page = Someone(hub, "bob", "bob's").page("/hub/spawn").text
+    assert 'id="release-stable"' in page
+    assert "Start as before" not in page
+
+
+def test_a_link_names_no_script(ada: Someone) -> None:
+    """What a link brought into a home, another one would run."""
+    for start in ("spawn/ada?release=stable&script=~/course/setup.sh", "spawn?script=/cvmfs/a.example/setup.sh"):
+        answer = ada.page(f"/hub/{start}")
+        assert answer.status_code == 400
+        assert "A link may not name a script" in answer.text
+    assert led_to(ada, f"{PULL}&script=~/setup.sh").startswith("/hub/spawn/ada?next="), "it goes to the session's page"
+    assert ada.api("GET", "users/ada").json()["servers"] == {}

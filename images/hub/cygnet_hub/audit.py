@@ -19,6 +19,7 @@ from jupyterhub.utils import url_path_join  # type: ignore[import-untyped]
 from tornado.web import HTTPError
 
 from cygnet_hub.address import Network, address_of
+from cygnet_hub.gpus import WaitingHandler
 
 FILE = "hub.jsonl"
 KEPT_DAYS = 90
@@ -53,6 +54,7 @@ _REQUESTS = (
 )
 _AUTHORIZE = "api/oauth2/authorize"
 _SIGN_OUT = "/logout"
+_WAITING = "/waiting"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _REASONS = {400: "not possible", 401: "not signed in", 404: "there is none", 429: "has to wait after wrong passwords"}
 
@@ -134,10 +136,11 @@ class Audited:
     """Of an authenticator: why it refuses, and who signs out, is remembered for the log."""
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        """The authenticator's, with a page for signing out that remembers who did."""
+        """The authenticator's, with a page for signing out that remembers who did, and the one that waits for GPUs."""
         given = dict(super().get_handlers(app))  # type: ignore[misc]
         sign_out = given.pop(_SIGN_OUT, LogoutHandler)
-        return [*given.items(), (_SIGN_OUT, type("SignOut", (_Remembering, sign_out), {}))]
+        signs_out = (_SIGN_OUT, type("SignOut", (_Remembering, sign_out), {}))
+        return [*given.items(), signs_out, (_WAITING, WaitingHandler)]
 
     async def get_authenticated_user(self, handler: Any, data: Any) -> Any:
         """As JupyterHub has it."""

@@ -8,33 +8,34 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from traitlets.config import Config
 
-from cygnet_hub import files
+from cygnet_hub import files, gpus
 from cygnet_hub.accounts import AccountsAuthenticator
 from cygnet_hub.audit import Audit
+from cygnet_hub.choices import TEMPLATES, choices, last_choice, literal, open_to, resources, titles
 from cygnet_hub.ending import SessionsProxy
+from cygnet_hub.gpus import Pool
 from cygnet_hub.guests import Guests, admitting
 from cygnet_hub.kept import DATABASE
 from cygnet_hub.kerberos import KerberosAuthenticator
 from cygnet_hub.links import to_session
 from cygnet_hub.oidc import CHANGE, OidcAuthenticator
-from cygnet_hub.rights import OPERATORS, Rights, max_age_hours, may_choose
-from cygnet_hub.settings import FOLDER, Home, Profile, Release, Secrets, Sessions, Settings, Size
+from cygnet_hub.rights import OPERATORS, Rights, max_age_hours
+from cygnet_hub.settings import FOLDER, Home, Secrets, Sessions, Settings
 from cygnet_hub.sign_in import OidcSettings
 from cygnet_hub.spawner import SessionSpawner
-from cygnet_hub.start import only_known, wait_for_server
+from cygnet_hub.start import wait_for_server
 
-GIB = 2**30
 USER_ID, GROUP_ID = 1000, 100
 VOLUME_HOME = "/home/{username}"
 # A home has the user's own name there: other machines know it by that, too.
 EOS_HOME = "/eos/user/{unescaped_username[0]}/{unescaped_username}"
 STATE = Path("/srv/jupyterhub")
-TEMPLATES = "/usr/local/share/cygnet/templates"
 PORT = 8888
 PASSWORD_URL = f"/hub/oauth_login?{CHANGE}=password&next=%2Fhub%2Fhome"
 _OWN = "/tmp"  # noqa: S108 - a session has one of its own
@@ -56,20 +57,29 @@ def configuration(settings: Settings, secrets: Secrets, state: Path = STATE) -> 
     """What jupyterhub_config.py says; `state` is the hub's own folder."""
     sign_in = AUTHENTICATORS[settings.auth.kind]
     guests = Guests(settings.guests) if settings.guests else None
+    pool = gpu_pool(settings.sessions, state)
     return Config(
-        JupyterHub=hub(settings, secrets, state),
+        JupyterHub=hub(settings, secrets, state, pool),
         ConfigurableHTTPProxy=proxy(settings, secrets),
         CryptKeeper={"keys": secrets.crypt_keys},
         **{sign_in.__name__: {**authenticator(settings), **({"guests": guests} if guests else {})}},
         KubeSpawner={
-            **spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {})),
+            **spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {}), pool),
             **ending(settings.sessions, settings.auth.rights),
             **({"pre_spawn_hook": admitting(guests)} if guests else {}),
         },
     )
 
 
-def hub(settings: Settings, secrets: Secrets, state: Path) -> dict[str, Any]:
+def gpu_pool(sessions: Sessions, state: Path) -> Pool | None:
+    """All GPUs, where a size of sessions has some."""
+    wanted = [one.gpu for one in sessions.profiles if one.gpu]
+    if not wanted:
+        return None
+    return Pool(sessions.profiles, state / gpus.FILE, sessions.gpu_claim_minutes * 60, lambda: gpus.counted(wanted))
+
+
+def hub(settings: Settings, secrets: Secrets, state: Path, pool: Pool | None = None) -> dict[str, Any]:
     """The hub itself: a restart of it ends no session and signs nobody out. What it keeps is in the folder `state`."""
     audit = Audit(state / "audit", settings.trusted_networks)
     return {
@@ -90,6 +100,7 @@ def hub(settings: Settings, secrets: Secrets, state: Path) -> dict[str, Any]:
             "cookie_options": {"secure": True, "samesite": "Lax"},
             "log_function": audit.request,
             "audit": audit,
+            "gpus": pool,
         },
         "user_redirect_hook": to_session(lambda user: titles(open_to(user, settings.sessions))),
         "template_paths": [TEMPLATES],
@@ -98,6 +109,9 @@ def hub(settings: Settings, secrets: Secrets, state: Path) -> dict[str, Any]:
             "announcement": settings.announcement,
             "files_url": files.PREFIX if settings.files_port else None,
             "password_url": PASSWORD_URL if has_own_provider(settings) else None,
+            # Functions, for the start page alone: JupyterHub calls what it finds here for each page.
+            "last_choice": lambda _: partial(last_choice, sessions=settings.sessions),
+            "waiting_place": (lambda _: pool.place) if pool else None,
         },
         "services": [files_service(settings.files_port)] if settings.files_port else [],
         "load_roles": roles(with_files=bool(settings.files_port)),
@@ -150,12 +164,15 @@ def authenticator(settings: Settings) -> dict[str, Any]:
     }
 
 
-def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) -> dict[str, Any]:
+def spawner(
+    sessions: Sessions, credentials: Mapping[str, str] | None = None, pool: Pool | None = None
+) -> dict[str, Any]:
     """Sessions as pods that Kubernetes' `restricted` standard admits.
 
     Args:
         sessions: What the settings say of them.
         credentials: Variables that say where what was given at sign-in is.
+        pool: Of GPUs, where a size has some.
     """
     scratch = {"tmp": "/tmp", "passwd": "/var/lib/extrausers", "shm": "/dev/shm"}  # noqa: S108 - the pod's own
     shared_memory = {"name": "shm", "emptyDir": {"medium": "Memory"}}
@@ -207,7 +224,7 @@ def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) ->
             "USER": homes.user,
             "CYGNET_LINK_HOSTS": " ".join(sessions.link_hosts),
             **(credentials or {}),
-            **_literal(sessions.environment),
+            **literal(sessions.environment),
         },
         "volumes": [
             *(volume for volume, _ in homes.volumes),
@@ -224,7 +241,7 @@ def spawner(sessions: Sessions, credentials: Mapping[str, str] | None = None) ->
         ],
         "node_selector": sessions.node_selector,
         "tolerations": [toleration.model_dump() for toleration in sessions.tolerations],
-        **choices(sessions),
+        **choices(sessions, pool),
         "extra_container_config": {
             # A session is there when it can be reached. One that ended instead has said why: its user reads that.
             "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
@@ -293,43 +310,6 @@ def machines_folder(name: str, path: str, claim: str | None, *, read_only: bool)
     return [(volume, mount)]
 
 
-def choices(sessions: Sessions) -> dict[str, Any]:
-    """The start page, and what keeps to it whatever is sent."""
-    for_groups = any(one.groups for one in (*sessions.profiles, *sessions.releases))
-    return {
-        "profile_list": (lambda spawner: start_page(open_to(spawner.user, sessions)))
-        if for_groups
-        else start_page(sessions),
-        "additional_profile_form_template_paths": [TEMPLATES],
-        "options_from_form": "simple",
-        "apply_user_options": only_known(lambda user: titles(open_to(user, sessions))),
-    }
-
-
-def open_to(user: Any, sessions: Sessions) -> Sessions:
-    """The sessions that a user may have: what is for groups is there for their members only."""
-    groups = [group.name for group in user.groups]
-    mine = {name: tuple(may_choose(getattr(sessions, name), groups)) for name in ("profiles", "releases")}
-    return sessions.model_copy(update=mine)
-
-
-def start_page(sessions: Sessions) -> list[dict[str, Any]]:
-    """A size and a software release, each where there is something to choose; else there is no page."""
-    sizes = [profile(one, sessions, default=one is sessions.profiles[0]) for one in sessions.profiles]
-    if sessions.releases:
-        # Releases are options of a profile, so there has to be one.
-        sizes = sizes or [{"slug": "session", "display_name": "Session", "default": True}]
-        option = {"release": {"display_name": "Software", "choices": dict(map(release, sessions.releases))}}
-        sizes = [{**size, "profile_options": option} for size in sizes]
-    return sizes
-
-
-def titles(sessions: Sessions) -> dict[str, dict[str, str]]:
-    """What there is to choose: for each name its values, and how users read them."""
-    offered = {"profile": sessions.profiles, "release": sessions.releases}
-    return {name: {one.name: one.title for one in known} for name, known in offered.items() if known}
-
-
 def ending(sessions: Sessions, rights: Rights) -> dict[str, Any]:
     """When sessions end; how long one may be idle belongs to its size."""
     return {
@@ -338,57 +318,3 @@ def ending(sessions: Sessions, rights: Rights) -> dict[str, Any]:
             [group.name for group in user.groups], rights, sessions.max_age_hours
         ),
     }
-
-
-def resources(size: Size, *, own_numbers: bool) -> dict[str, Any]:
-    """What a size is, as the spawner names it; memory is in bytes there.
-
-    Args:
-        size: Of sessions.
-        own_numbers: Whether each user has another number. Only then the processes of a user are those of a session.
-    """
-    cores = size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed
-    memory_gib = size.memory_gib / 4 if size.memory_gib_guaranteed is None else size.memory_gib_guaranteed
-    processes = {"CYGNET_PROCESSES": str(size.processes)} if size.processes and own_numbers else {}
-    return {
-        "cpu_limit": size.cores,
-        "cpu_guarantee": cores,
-        "mem_limit": round(size.memory_gib * GIB),
-        "mem_guarantee": round(memory_gib * GIB),
-        # /tmp and what the container logs. Without a guarantee of its own Kubernetes would keep all of it free.
-        "extra_resource_limits": {"ephemeral-storage": f"{size.tmp_gib:g}Gi"},
-        "extra_resource_guarantees": {"ephemeral-storage": "64Mi"},
-        "environment": processes,
-        "idle_hours": size.idle_hours,
-    }
-
-
-def profile(one: Profile, sessions: Sessions, *, default: bool) -> dict[str, Any]:
-    """A choice on the start page, as the spawner wants it."""
-    # An override replaces the common selector, it is not added to it.
-    nodes = {**sessions.node_selector, **one.node_selector}
-    return {
-        "slug": one.name,
-        "display_name": one.title,
-        "description": one.description or f"{one.cores:g} cores, {one.memory_gib:g} GiB of memory",
-        "default": default,
-        "kubespawner_override": {
-            **resources(one, own_numbers=sessions.home is None),
-            "node_selector": nodes,
-        },
-    }
-
-
-def release(one: Release) -> tuple[str, dict[str, Any]]:
-    """A choice of software, by its name, as the spawner wants it; the first one is the default."""
-    described = {"display_name": one.title, "description": one.description}
-    return one.name, {**described, "kubespawner_override": {"environment": _literal({"CYGNET_VIEW": one.view})}}
-
-
-def _literal(environment: dict[str, str]) -> dict[str, str]:
-    """The same values for a spawner that would expand what stands in braces.
-
-    >>> _literal({"PS1": "{me}"})
-    {'PS1': '{{me}}'}
-    """
-    return {name: value.replace("{", "{{").replace("}", "}}") for name, value in environment.items()}

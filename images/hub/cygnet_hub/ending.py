@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,6 +50,16 @@ class Limits:
     def grace_seconds(self) -> int:
         """What was done in a session is known here after so long at most."""
         return 2 * self.told_every_seconds
+
+    def ends_at(self, used_at: float) -> float:
+        """When a session ends that nobody uses after that time; infinite: never.
+
+        >>> Limits(idle_seconds=3600).ends_at(used_at=1000)
+        4960.0
+        """
+        idle = used_at + self.idle_seconds if self.idle_seconds else math.inf
+        old = max(self.old_at, used_at + PAUSE_SECONDS) if self.old_at else math.inf
+        return min(idle, old) + self.grace_seconds
 
     def passed(self, used_at: float, now: float) -> str:
         """Why a session has to end that was used last at that time; nothing if it may go on.
@@ -114,8 +125,12 @@ class Ending(Configurable):
         limits = self.limits or Limits(idle_seconds=self.idle_hours * 3600)
         if not self.ready or known_for < limits.grace_seconds:
             return ""
+        return limits.passed(self.used_at(), time.time())
+
+    def used_at(self) -> float:
+        """When the session was used last, as far as is known, in seconds since 1970."""
         used: dt.datetime = self.orm_spawner.last_activity or self.orm_spawner.started
-        return limits.passed(used.replace(tzinfo=dt.UTC).timestamp(), time.time())
+        return used.replace(tzinfo=dt.UTC).timestamp()
 
     async def end(self, why: str) -> None:
         """Ends the session at once, and says why."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -72,6 +72,19 @@ class Size(Model):
         return self
 
 
+class Gpu(Model):
+    """What a session has of GPUs. It runs on nodes that are labelled with the model, and tolerates their taint."""
+
+    model: str = Field(min_length=1)
+    """The value of that label."""
+    count: int = Field(1, ge=1)
+    resource: str = Field("nvidia.com/gpu", min_length=1)
+    """What a node calls them in its `allocatable`; slices of GPUs may have names of their own."""
+
+    LABEL: ClassVar[str] = "cygnet.io/gpu"
+    TAINT: ClassVar[str] = "nvidia.com/gpu"
+
+
 class Profile(Size):
     """A choice on the page on which a session is started."""
 
@@ -84,6 +97,8 @@ class Profile(Size):
     """Whose members may choose it; none: everyone."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes that take such sessions, besides the common ones."""
+    gpu: Gpu | None = None
+    """None: no session of this kind has any."""
 
 
 class Release(Model):
@@ -100,7 +115,20 @@ class Release(Model):
     """Folder that is the software: sessions source its setup.sh."""
 
 
-Choice = TypeVar("Choice", Profile, Release)
+class Interface(Model):
+    """A page on which a session opens, as a choice on that page."""
+
+    name: str
+    """Short and lasting: links and records use it."""
+    title: str
+    """What the user reads."""
+    description: str = ""
+    url: str = Field(pattern=r"^/")
+    """Below the session's own."""
+    groups: ClassVar[tuple[str, ...]] = ()
+
+
+Choice = TypeVar("Choice", Profile, Release, Interface)
 
 
 class Home(Model):
@@ -124,6 +152,12 @@ class Sessions(Model):
     """The first one is chosen when the user chooses nothing."""
     releases: tuple[Release, ...] = ()
     """Likewise."""
+    interfaces: tuple[Interface, ...] = ()
+    """Likewise; none: JupyterLab."""
+    scripts: bool = False
+    """Whether users may name a script that is sourced before the session's server starts."""
+    gpu_claim_minutes: float = Field(10, gt=0)
+    """So long GPUs are kept for somebody whose turn it is."""
     home: Home | None = None
     """Where a home is a volume."""
     eos_claim: str | None = None
@@ -149,13 +183,22 @@ class Sessions(Model):
             raise ValueError("say where homes are, by one of the two: home or eos_claim")
         return self
 
-    @field_validator("profiles", "releases")
+    @field_validator("profiles", "releases", "interfaces")
     @classmethod
     def _names_differ(cls, choices: tuple[Choice, ...], info: ValidationInfo) -> tuple[Choice, ...]:
         names = [choice.name for choice in choices]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two {info.field_name} have the name {', '.join(sorted(twice))}")
         return choices
+
+    @field_validator("profiles")
+    @classmethod
+    def _models_are_counted_once(cls, profiles: tuple[Profile, ...]) -> tuple[Profile, ...]:
+        resources: dict[str, str] = {}
+        for gpu in (one.gpu for one in profiles if one.gpu):
+            if resources.setdefault(gpu.model, gpu.resource) != gpu.resource:
+                raise ValueError(f"{gpu.model} is {gpu.resource} in one profile and {resources[gpu.model]} in another")
+        return profiles
 
 
 class Settings(Model):

@@ -15,6 +15,7 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner  # type: ignore[import-untyped]
 
 from cygnet_hub.ending import Ending
+from cygnet_hub.start import SCRIPT
 from cygnet_hub.unwell import words
 
 CONNECT_SECONDS = 3
@@ -32,6 +33,11 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
     """Ends a session whose machine is lost, and says why one has ended."""
 
     _last_pod: Mapping[str, Any] | None = None
+
+    def get_env(self) -> dict[str, Any]:
+        """The session's variables, with the script that its user chose; it was checked when it was chosen."""
+        script = self.user_options.get(SCRIPT)
+        return {**super().get_env(), **({"CYGNET_SCRIPT": script} if script else {})}
 
     async def poll(self) -> int | None:
         """None while the session runs, otherwise its exit status."""

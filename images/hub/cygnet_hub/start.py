@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -16,6 +17,10 @@ LOOKED_EVERY_SECONDS = 0.3
 WAITS_FOR_WELL_SECONDS = 60
 REFUSED = "session refused: "
 """With what a session says why it does not start; the image's start-session writes it."""
+SCRIPT = "script"
+"""The choice that is no list: a script that is sourced before the server of a session starts."""
+_SCRIPT = re.compile(r"(~/|/cvmfs/)[\w.+@=-]+(/[\w.+@=-]+)*", re.ASCII)
+_SCRIPT_LENGTH = 200
 REPAIR = "It is being repaired, and stands in the log of those who run this service. Start again in some minutes."
 
 
@@ -26,18 +31,24 @@ def refusal(status: int, message: str) -> HTTPError:
     return error
 
 
-def only_known(choices_of: Callable[[Any], Mapping[str, Collection[str]]]) -> Callable[[Any, Any], None]:
+def only_known(
+    choices_of: Callable[[Any], Mapping[str, Collection[str]]], *, scripts: bool = False
+) -> Callable[[Any, Any], None]:
     """A hook that refuses what is no choice of the start page. Users may send anything: the API takes what they write.
 
     Args:
         choices_of: The values that a user may choose, for each name.
+        scripts: Whether they may also name a script.
     """
 
     def check(spawner: Any, chosen: Mapping[str, Any]) -> None:
         choices = choices_of(spawner.user)
         try:
             for name, value in chosen.items():
-                check_choice(name, value, choices)
+                if scripts and name == SCRIPT:
+                    check_script(value, by_link=is_link(spawner.handler))
+                else:
+                    check_choice(name, value, choices)
         except HTTPError:
             # The hub has kept it already, for the next start that chooses nothing.
             spawner.orm_spawner.user_options = None
@@ -53,6 +64,24 @@ def check_choice(name: str, value: Any, choices: Mapping[str, Collection[str]]) 
     if value not in known:
         values = f"choose one of: {', '.join(known)}" if known else f"choose: {', '.join(choices) or 'nothing'}"
         raise refusal(400, f"there is no {name} {str(value)[:60]!r} here; {values}")
+
+
+def check_script(value: Any, *, by_link: bool) -> None:
+    """Raises HTTPError 400 for what cannot be a script of the user's own, or of a software repository.
+
+    A link may not name one: whoever made it could have brought it into the home, too.
+    """
+    if by_link and value:
+        raise refusal(400, "A link may not name a script; choose it on this page.")
+    good = isinstance(value, str) and len(value) <= _SCRIPT_LENGTH and _SCRIPT.fullmatch(value)
+    if value != "" and (not good or {".", ".."} & {*str(value).split("/")}):
+        what = f"there is no script {str(value)[:60]!r} here"
+        raise refusal(400, f"{what}; name one of your home, such as ~/setup.sh, or below /cvmfs")
+
+
+def is_link(handler: Any) -> bool:
+    """Whether a session is asked for by following a link, instead of by the start page's form or the API."""
+    return handler is not None and handler.request.method == "GET"
 
 
 async def wait_for_server(spawner: Any, _pod: Any) -> None:
