@@ -198,7 +198,9 @@ def _bring_client(admin: KeycloakAdmin, client: Mapping[str, Any]) -> None:
         admin.create_client(dict(client))
     else:
         # Mappers are changed at an address of their own, and these never are.
-        admin.update_client(known["id"], {key: value for key, value in client.items() if key != "protocolMappers"})
+        changed = {key: value for key, value in client.items() if key != "protocolMappers"}
+        # Older ones kept the address of the root as this one, too; newer ones refuse a client that has it so.
+        admin.update_client(known["id"], {**changed, "adminUrl": ""})
 
 
 def _bring_groups(admin: KeycloakAdmin, groups: Mapping[str, Any], before: Mapping[str, Any]) -> None:
