@@ -41,18 +41,18 @@ def address() -> Iterator[str]:
 def stack_beside(
     name: str,
     config: Mapping[str, Any],
-    passwords: Mapping[str, str],
+    passwords: Mapping[str, str] | None = None,
     *,
     pytestconfig: pytest.Config,
     folder: Path,
     authority: str = "",
 ) -> Iterator[LiveStack]:
-    """A stack whose users the institute knows.
+    """A small stack, whose users the institute may know.
 
     Args:
         name: Of the stack.
         config: What its file says.
-        passwords: At the institute, by name.
+        passwords: At the institute, by name; none: the stack has its own.
         pytestconfig: Of the tests.
         folder: Empty.
         authority: Who certifies the institute; browsers and visitors trust it, too.
@@ -65,7 +65,7 @@ def stack_beside(
         stack = LiveStack.of(name, outputs, folder)
         with stack.ca_file.open("a") as trusted:
             trusted.write(authority)
-        yield replace(stack, accounts=passwords)
+        yield stack if passwords is None else replace(stack, accounts=passwords)
     finally:
         with capture.global_and_fixture_disabled():
             made.__exit__(None, None, None)
