@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 import pytest
 from cygnet_files.links import limit
+from cygnet_hub import door
 from cygnet_hub import files as sign_in
 
 from components import copyparty, files_routes
@@ -88,7 +89,7 @@ def minute(page: Page, ada: Visitor) -> str:
 def test_gateway_and_service_mean_the_same() -> None:
     assert (*files_routes.SIGN_IN_PAGES,) == (f"{sign_in.PREFIX}sign-in", sign_in.CALLBACK)
     assert f"{copyparty.PREFIX}/" == sign_in.PREFIX
-    assert sign_in.USER_HEADER == copyparty.USER_HEADER
+    assert door.USER_HEADER == copyparty.USER_HEADER
     assert sign_in.HOME_HEADER == files_routes.HOME_HEADER
     assert sign_in.home("ada") == f"{copyparty.PREFIX}{ADA}"
 
@@ -128,7 +129,7 @@ def test_who_signs_out_at_the_hub_is_out_here(page: Page) -> None:
     # Nor does a cookie help that somebody kept.
     until(
         lambda: page.visitor().get(ADA, allow_redirects=False, cookies=kept).status_code == 302,
-        "the cookie is worthless", seconds=sign_in.REMEMBERED_SECONDS + 5,
+        "the cookie is worthless", seconds=door.REMEMBERED_SECONDS + 5,
     )  # fmt: skip
 
 
