@@ -28,6 +28,7 @@ from components.health import HealthConfig
 from components.hub_config import HubConfig
 from components.login import LoginConfig
 from components.machines import MachinesConfig
+from components.monitor import MonitorConfig
 from components.registry import RegistryConfig
 from components.sizes import check_gpus
 from components.software import SoftwareConfig
@@ -66,6 +67,7 @@ class ServiceConfig(PartConfig):
     hub: HubConfig = Field(default_factory=HubConfig)
     login: LoginConfig = Field(default_factory=LoginConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
+    monitor: MonitorConfig = Field(default_factory=MonitorConfig)
     gateway: GatewayConfig = Field(default_factory=GatewayConfig)
 
     @model_validator(mode="after")
@@ -158,6 +160,7 @@ class ServiceConfig(PartConfig):
         }
         wanted = {"files.https_port": self.files.https_port} if has_page(self.files, self.eos) else {}
         wanted |= {"login.port": self.login.port} if self.login.enabled else {}
+        wanted |= {"monitor.https_port": self.monitor.https_port} if self.monitor.enabled else {}
         for key, port in wanted.items():
             if owner := taken.get(port):
                 raise ValueError(f"{key} {port} is the port of {owner}; take another")
@@ -231,6 +234,7 @@ def _in_a_cluster_of_others(config: ServiceConfig) -> dict[str, bool]:
         "eos.client is none": config.eos.client == "none",
         "software.releases is [], there is no machine to serve them": not config.software.releases,
         "login has to be left out": not config.login.enabled,
+        "monitor has to be left out, such clusters are looked after by others": not config.monitor.enabled,
         "cvmfs.client is swfs": config.cvmfs.client == "swfs",
     }
 

@@ -15,12 +15,13 @@ from components.cvmfs import Cvmfs
 from components.cvmfs_pods import CvmfsPods
 from components.eos import Eos
 from components.hub_config import HubConfig
-from components.hub_pods import HUB_RULES, NODE_RULES, hub_spec, proxy_spec
+from components.hub_pods import HUB_PORTS, HUB_RULES, NODE_RULES, hub_spec, proxy_spec
 from components.kubernetes import digest, images_spec
 from components.policies import (
     HUB_NAMESPACE,
     HUB_PORT,
     IMAGES_POLICY,
+    MONITOR_SIGN_IN_PORT,
     PROXY_API_PORT,
     PROXY_POLICY,
     PROXY_PORT,
@@ -52,12 +53,15 @@ class Hub(pulumi.ComponentResource):
     """JupyterHub with its proxy, and the namespace of sessions. Stands on all that a session has, and on auth.
 
     Gives `proxy_address` ("name:port" inside the cluster, where a gateway sends users), `namespace` and
-    `sessions_namespace`. A service of it signs people in to a page of files, where there is one (`with_files`).
+    `sessions_namespace`. A service of it signs people in to a page of files, where there is one (`with_files`); with
+    `with_monitor` another one lets operators in to the monitor's page, and `monitor_token` opens the hub's figures.
     """
 
     proxy_address: pulumi.Output[str]
     namespace: pulumi.Output[str]
     sessions_namespace: pulumi.Output[str]
+    monitor_token: pulumi.Output[str]
+    """Secret; made where there is a monitor."""
 
     def __init__(
         self,
@@ -72,12 +76,14 @@ class Hub(pulumi.ComponentResource):
         auth: Auth,
         eos: Eos,
         with_files: bool,
+        with_monitor: bool = False,
         trusted_proxies: Sequence[IPv4Network] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Hub", name, None, opts)
         self._cluster = cluster
         self._inside = cluster.inside(self)
+        self._with_monitor = with_monitor
         self.namespace = cluster.namespace(HUB_NAMESPACE, parent=self)
         self.sessions_namespace = cluster.namespace(SESSIONS_NAMESPACE, parent=self)
         self._policies(auth)
@@ -106,6 +112,7 @@ class Hub(pulumi.ComponentResource):
                 home_gib=eos.home_gib,
                 trusted_networks=[str(network) for network in (cluster.pod_network, *trusted_proxies)],
                 with_files=with_files,
+                with_monitor=with_monitor,
                 rights=auth.rights,
             )
         )
@@ -121,7 +128,7 @@ class Hub(pulumi.ComponentResource):
             self._cluster.api_servers, self._cluster.api_port, pulumi.Output.all(*auth.provided.egress)
         )
         policies: dict[str, pulumi.Input[dict[str, Any]]] = {
-            "hub": known.apply(lambda given: hub_policy(given[0], given[1], sign_in=given[2])),
+            "hub": known.apply(lambda given: hub_policy(*given[:2], sign_in=given[2], with_monitor=self._with_monitor)),
             "proxy": PROXY_POLICY,
             **({"moving-images": IMAGES_POLICY} if self._cluster.moves else {}),
         }
@@ -197,8 +204,10 @@ class Hub(pulumi.ComponentResource):
                 keeps_former=key == "crypt-key",
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            for key in ("proxy-token", "cookie-secret", "crypt-key")
+            for key in ("proxy-token", "cookie-secret", "crypt-key", *(["monitor-token"] if self._with_monitor else []))
         }
+        if self._with_monitor:
+            self.monitor_token = made["monitor-token"].value
         keys = {key: token.value for key, token in made.items()}
         # What was encrypted with a former one is still to be read.
         keys["crypt-key"] = pulumi.Output.all(made["crypt-key"].value, made["crypt-key"].former).apply(
@@ -254,7 +263,7 @@ class Hub(pulumi.ComponentResource):
             metadata=self._metadata("hub"),
             spec={
                 "selector": labels("hub"),
-                "ports": [{"name": "api", "port": HUB_PORT}, {"name": "sign-in", "port": SIGN_IN_PORT}],
+                "ports": [{"name": name, "port": port} for name, port in HUB_PORTS.items()],
             },
             opts=self._inside,
         )
@@ -280,6 +289,7 @@ def hub_settings(
     home_gib: int,
     trusted_networks: Sequence[str],
     with_files: bool,
+    with_monitor: bool = False,
     auth: Mapping[str, Any],
     rights: RightsConfig,
 ) -> dict[str, Any]:
@@ -295,6 +305,7 @@ def hub_settings(
         home_gib: What a home is, where it is a volume.
         trusted_networks: Where gateway and proxy are, whose word on a client's address is taken.
         with_files: Whether there is a page of files.
+        with_monitor: Whether there is a monitor.
         auth: How people sign in, as `Auth.provided` gives it.
         rights: Which sizes and releases are for groups.
     """
@@ -305,6 +316,7 @@ def hub_settings(
         "trusted_networks": list(trusted_networks),
         "active_session_limit": config.active_session_limit,
         **({"files_port": SIGN_IN_PORT} if with_files else {}),
+        **({"monitor_port": MONITOR_SIGN_IN_PORT} if with_monitor else {}),
         **({"guests": dict(guests)} if guests else {}),
         "auth": dict(auth),
         "sessions": {

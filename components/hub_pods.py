@@ -3,11 +3,23 @@
 from typing import Any
 
 from components.kubernetes import SCRATCH, container, pod_template
-from components.policies import HUB_NAMESPACE, HUB_PORT, PROXY_API_PORT, PROXY_PORT, SIGN_IN_PORT, labels
+from components.policies import (
+    HUB_NAMESPACE,
+    HUB_PORT,
+    MONITOR_SIGN_IN_PORT,
+    PROXY_API_PORT,
+    PROXY_PORT,
+    SIGN_IN_PORT,
+    labels,
+)
 
 _SETTINGS = "/etc/cygnet"
 _SECRETS = "/etc/cygnet/secrets"
 _DATABASE = "/srv/jupyterhub"
+
+
+HUB_PORTS = {"api": HUB_PORT, "sign-in": SIGN_IN_PORT, "monitor": MONITOR_SIGN_IN_PORT}
+"""The hub's own, and those of its services, by name; nothing listens at one of a page that the stack has not."""
 
 
 def hub_spec(image: str, started_with: str, *, on_control_plane: bool = True) -> dict[str, Any]:
@@ -15,7 +27,7 @@ def hub_spec(image: str, started_with: str, *, on_control_plane: bool = True) ->
     hub = container(
         "hub",
         image,
-        ports={"api": HUB_PORT, "sign-in": SIGN_IN_PORT},
+        ports=HUB_PORTS,
         mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _DATABASE, "scratch": SCRATCH},
         requests={"cpu": "50m", "memory": "200Mi"},
         limits={"memory": "1Gi"},

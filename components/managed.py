@@ -45,6 +45,7 @@ class ManagedService(AnyService):
             "health": {"mounts": []},
             "login": {},
             "files": {},
+            "monitor": {},
         }
 
     def _access(self) -> dict[str, pulumi.Input[object]]:

@@ -43,5 +43,6 @@ PARTS: Final[Mapping[str, Part]] = {
     "hub": Part("JupyterHub, and the sessions of its users", lacks={"role": "it runs in the cluster"}),
     "login": Part("The homes and software of sessions, by SSH", lacks={"role": "it runs in the cluster"}),
     "files": Part("A web page of everyone's files, and links that open without sign-in"),
+    "monitor": Part("Figures, alerts and pictures for operators", lacks={"role": "it runs in the cluster"}),
     "gateway": Part("The one HTTPS address of the service", lacks={"role": "it runs in the cluster"}),
 }

@@ -9,10 +9,12 @@ from components.sources.source import API_PORT
 
 HUB_NAMESPACE = "hub"
 SESSIONS_NAMESPACE = "sessions"
+MONITOR_NAMESPACE = "monitor"
 PROXY_PORT = 8000
 PROXY_API_PORT = 8001
 HUB_PORT = 8081
 SIGN_IN_PORT = 8082
+MONITOR_SIGN_IN_PORT = 8083
 SESSION_PORT = 8888
 
 
@@ -51,23 +53,30 @@ def from_networks(networks: Sequence[IPv4Network], *ports: int) -> dict[str, Any
 
 
 def hub_policy(
-    api_servers: Sequence[str], api_port: int = API_PORT, *, sign_in: Sequence[Mapping[str, Any]] = ()
+    api_servers: Sequence[str],
+    api_port: int = API_PORT,
+    *,
+    sign_in: Sequence[Mapping[str, Any]] = (),
+    with_monitor: bool = False,
 ) -> dict[str, Any]:
     """The hub answers proxy, sessions and its own services; it reaches them and Kubernetes' API.
 
-    One of its services answers the gateway, which asks who wants to see files.
+    Services of it answer the gateway, which asks who wants to see files, or the page of the monitor.
 
     Args:
         api_servers: The address of each control plane: policies see what a service's address was translated to.
         api_port: TCP, likewise.
         sign_in: Rules for whoever knows the users.
+        with_monitor: Whether a Prometheus reads its figures.
     """
+    doors = (SIGN_IN_PORT, *([MONITOR_SIGN_IN_PORT] if with_monitor else []))
+    readers = [in_monitor("prometheus")] if with_monitor else []
     return {
         "podSelector": {"matchLabels": labels("hub")},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
-            {"from": [in_hub("proxy"), in_hub("hub"), _SESSIONS], "ports": [tcp(HUB_PORT)]},
-            {"from": [in_namespace("gateway")], "ports": [tcp(SIGN_IN_PORT)]},
+            {"from": [in_hub("proxy"), in_hub("hub"), _SESSIONS, *readers], "ports": [tcp(HUB_PORT)]},
+            {"from": [in_namespace("gateway")], "ports": [tcp(port) for port in doors]},
         ],
         "egress": [
             DNS_EGRESS,
@@ -93,6 +102,11 @@ def in_namespace(name: str) -> dict[str, Any]:
 def in_hub(name: str) -> dict[str, Any]:
     """The pods of this name beside the hub, likewise."""
     return {**in_namespace(HUB_NAMESPACE), "podSelector": {"matchLabels": labels(name)}}
+
+
+def in_monitor(name: str) -> dict[str, Any]:
+    """The pods of this name beside Prometheus, likewise."""
+    return {**in_namespace(MONITOR_NAMESPACE), "podSelector": {"matchLabels": labels(name)}}
 
 
 _SESSIONS = in_namespace(SESSIONS_NAMESPACE)

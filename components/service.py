@@ -17,6 +17,7 @@ from components.health import Health
 from components.hub import Hub
 from components.login import Login
 from components.machines import Machines
+from components.monitor import Monitor
 from components.parts import PARTS
 from components.registry import OwnRegistry, Registry
 from components.secrets import Authority
@@ -73,6 +74,7 @@ class AnyService(pulumi.ComponentResource):
             auth=self.auth,
             eos=self.eos,
             with_files=has_page(self._config.files, self._config.eos),
+            with_monitor=self._config.monitor.enabled,
             trusted_proxies=self._config.gateway.trusted_proxies,
             opts=self._inside,
         )
@@ -178,7 +180,8 @@ class Service(AnyService):
             opts=inside,
         )
         self.files = self._files(config)
-        self.gateway = self._gateway([self.files.site] if self.files else [])
+        self.monitor = self._monitor(config)
+        self.gateway = self._gateway([part.site for part in (self.files, self.monitor) if part])
         self.register_outputs(self.outputs())
 
     def _files(self, config: ServiceConfig) -> Files | None:
@@ -199,6 +202,21 @@ class Service(AnyService):
             opts=self._inside,
         )
 
+    def _monitor(self, config: ServiceConfig) -> Monitor | None:
+        """What looks after the service, where that is wanted."""
+        if not config.monitor.enabled:
+            return None
+        return Monitor(
+            "monitor",
+            config.monitor,
+            cluster=self.cluster,
+            registry=self.registry,
+            storage=self.storage,
+            hub=self.hub,
+            service_port=config.gateway.https_port,
+            opts=self._inside,
+        )
+
     def _told(self) -> dict[str, pulumi.Input[object]]:
         return {
             "machines": self.machines.hosts.apply(lambda hosts: {host["name"]: host["address"] for host in hosts}),
@@ -208,6 +226,7 @@ class Service(AnyService):
             "health": {"mounts": self.health.mounts},
             "login": self.login.told,
             "files": {"url": self.gateway.site_urls["files"], **self.files.told} if self.files else {},
+            "monitor": {"url": self.gateway.site_urls["monitor"], **self.monitor.told} if self.monitor else {},
         }
 
     def _access(self) -> dict[str, pulumi.Input[object]]:
@@ -220,6 +239,8 @@ def openings(config: ServiceConfig) -> list[Opening]:
     found = [Opening((gateway.https_port, gateway.http_port), gateway.allowed_networks)]
     if has_page(config.files, config.eos):
         found.append(Opening((config.files.https_port,), gateway.allowed_networks))
+    if config.monitor.enabled:
+        found.append(Opening((config.monitor.https_port,), gateway.allowed_networks))
     if login.enabled:
         found.append(Opening((login.port,), login.allowed_networks))
     return found

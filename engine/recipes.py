@@ -135,6 +135,13 @@ _ALL: tuple[Recipe, ...] = (
         ),
     ),
     GoBuild(
+        tool="kube-state-metrics",
+        module="k8s.io/kube-state-metrics/v2",
+        binaries=("kube-state-metrics",),
+        stamps={"github.com/prometheus/common/version.Version": "v{version}"},
+        asks={"kube-state-metrics": ("version",)},
+    ),
+    GoBuild(
         tool="shared-folder-provisioner",
         binaries=("shared-folder-provisioner",),
         package=".",

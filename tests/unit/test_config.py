@@ -42,7 +42,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a part that is like no other": (
         {"zzz": {}},
         "cygnet:zzz: unknown key; remove it, or use one of: auth, cluster, cvmfs, eos, files, gateway, health, hub, "
-        "login, machines, registry, software, storage",
+        "login, machines, monitor, registry, software, storage",
     ),
     "a key that is misspelt": (
         {"gateway": {"hostnme": "a.example"}},

@@ -29,6 +29,7 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.scopes import expand_scopes
 from jupyterhub.utils import format_exception
 from kubernetes_asyncio.client import ApiClient
+from pydantic import SecretStr
 from tornado.web import HTTPError
 from traitlets.config import Config
 
@@ -193,6 +194,24 @@ def test_a_page_of_files_has_a_service_that_users_may_use_and_a_link() -> None:
     assert {"name": "user", "scopes": ["self", "access:services!service=files"]} in told.load_roles
 
 
+def test_a_monitor_has_a_door_for_operators_and_a_reader_of_figures() -> None:
+    secrets = SECRETS.model_copy(update={"monitor_token": SecretStr("m" * 32)})
+    told = config.configuration(Settings.model_validate({**SMALLEST, "monitor_port": 8083}), secrets).JupyterHub
+    door, reader = told.services
+    assert (door["name"], door["command"][-1]) == ("monitor", "8083")
+    assert door["oauth_redirect_uri"].startswith(told.template_vars["monitor_url"])
+    assert reader == {"name": "prometheus", "api_token": "m" * 32, "display": False}
+    roles = {role["name"]: role for role in told.load_roles}
+    assert "access:services!service=monitor" in roles["operator"]["scopes"]
+    assert roles["prometheus"] == {"name": "prometheus", "scopes": ["read:metrics"], "services": ["prometheus"]}
+    assert "user" not in roles
+
+
+def test_a_monitor_without_a_token_is_refused_with_its_name() -> None:
+    with pytest.raises(SettingsError, match="monitor-token"):
+        made(monitor_port=8083)
+
+
 def test_the_proxy_is_a_pod_of_its_own() -> None:
     told = made(proxy_api_url="http://there:8001").ConfigurableHTTPProxy
     assert told == {"should_start": False, "api_url": "http://there:8001", "auth_token": "token of the proxy"}
@@ -204,7 +223,7 @@ def test_cookies_travel_by_https_only() -> None:
 
 def test_hub_settings_arrive() -> None:
     told = made(title="SWAN", announcement="<b>x</b>", hub_url="http://h:8081", active_session_limit=7).JupyterHub
-    others = {"files_url": None, "password_url": None, "waiting_place": None}
+    others = {"files_url": None, "monitor_url": None, "password_url": None, "waiting_place": None}
     said = {name: value for name, value in told.template_vars.items() if name != "last_choice"}
     assert said == {"title": "SWAN", "announcement": "<b>x</b>", **others}
     assert told.hub_connect_url == "http://h:8081"

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 from argon2 import PasswordHasher
 
 from tests.unit.running_hub import Someone, running_hub
@@ -30,7 +31,7 @@ SETTINGS = {
         "scripts": True,
     }
 }
-SECRETS = {"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 32}
+SECRETS = {"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 32, "monitor_token": "m" * 32}
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         name: {"hash": QUICK.hash(f"{name}'s"), "admin": name == "root", "uid": 70000}
         for name in ("ada", "bob", "root")
     }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with running_hub(folder, port, SETTINGS, SECRETS, {"accounts.json": json.dumps(hashed)}) as address:
+    with socket.socket() as free, socket.socket() as another:
+        for one in (free, another):
+            one.bind(("127.0.0.1", 0))
+        port, door = free.getsockname()[1], another.getsockname()[1]
+    settings = {**SETTINGS, "monitor_port": door}
+    with running_hub(folder, port, settings, SECRETS, {"accounts.json": json.dumps(hashed)}) as address:
         yield address
 
 
@@ -125,6 +128,30 @@ def test_others_see_and_stop_nobody_elses_session(hub: str, ada: Someone) -> Non
     assert ada.api("GET", "users").status_code == 403
     assert bob.api("DELETE", "users/ada/server").status_code in (403, 404)
     assert bob.api("POST", "users/ada/server").status_code in (403, 404)
+
+
+def test_the_page_of_the_monitor_is_for_operators(ada: Someone, root: Someone) -> None:
+    ask = "/hub/api/oauth2/authorize?response_type=code&client_id=service-monitor"
+    ask += "&redirect_uri=%2Fmonitor%2Foauth_callback"
+    assert root.http.get(f"{root.hub}{ask}", allow_redirects=False, timeout=10).status_code == 302
+    assert ada.http.get(f"{ada.hub}{ask}", allow_redirects=False, timeout=10).status_code == 403
+    assert 'href="/monitor/"' in root.page("/hub/home").text
+    assert 'href="/monitor/"' not in ada.page("/hub/home").text
+
+
+def test_figures_are_for_prometheus_which_may_do_nothing_else(hub: str, root: Someone) -> None:
+    def asked(path: str, token: str) -> requests.Response:
+        return requests.get(f"{hub}/hub/{path}", headers={"Authorization": f"token {token}"}, timeout=10)
+
+    answer = asked("metrics", "m" * 32)
+    assert answer.status_code == 200
+    assert 'cygnet_start_failures_total{cause="no room"} 0.0' in answer.text
+    assert 'cygnet_session_ends_total{cause="memory"} 0.0' in answer.text
+    assert 'jupyterhub_server_spawn_duration_seconds_count{status="failure"} 0.0' in answer.text
+    assert asked("metrics", "x" * 32).status_code == 403
+    assert root.page("/hub/metrics").status_code == 403
+    for path in ("api/users", "api/proxy", "api/services", "api/groups"):
+        assert asked(path, "m" * 32).status_code == 403
 
 
 REFUSED = "there is no release 'forged' here; choose one of: stable, bleeding"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 
 from traitlets.config import Config
 
-from cygnet_hub import files, gpus
+from cygnet_hub import files, gpus, monitor
 from cygnet_hub.accounts import AccountsAuthenticator
 from cygnet_hub.audit import Audit
 from cygnet_hub.choices import TEMPLATES, choices, last_choice, literal, open_to, resources, titles
@@ -26,6 +25,7 @@ from cygnet_hub.kerberos import KerberosAuthenticator
 from cygnet_hub.links import to_session
 from cygnet_hub.oidc import CHANGE, OidcAuthenticator
 from cygnet_hub.rights import OPERATORS, Rights, max_age_hours
+from cygnet_hub.services import services
 from cygnet_hub.settings import FOLDER, Home, Secrets, Sessions, Settings
 from cygnet_hub.sign_in import OidcSettings
 from cygnet_hub.spawner import SessionSpawner
@@ -108,13 +108,14 @@ def hub(settings: Settings, secrets: Secrets, state: Path, pool: Pool | None = N
             "title": settings.title,
             "announcement": settings.announcement,
             "files_url": files.PREFIX if settings.files_port else None,
+            "monitor_url": monitor.PREFIX if settings.monitor_port else None,
             "password_url": PASSWORD_URL if has_own_provider(settings) else None,
             # Functions, for the start page alone: JupyterHub calls what it finds here for each page.
             "last_choice": lambda _: partial(last_choice, sessions=settings.sessions),
             "waiting_place": (lambda _: pool.place) if pool else None,
         },
-        "services": [files_service(settings.files_port)] if settings.files_port else [],
-        "load_roles": roles(with_files=bool(settings.files_port)),
+        "services": services(settings, secrets),
+        "load_roles": roles(with_files=bool(settings.files_port), with_monitor=bool(settings.monitor_port)),
     }
 
 
@@ -123,23 +124,15 @@ def has_own_provider(settings: Settings) -> bool:
     return isinstance(settings.auth, OidcSettings) and settings.auth.internal_url is not None
 
 
-def roles(*, with_files: bool) -> list[dict[str, Any]]:
+def roles(*, with_files: bool, with_monitor: bool = False) -> list[dict[str, Any]]:
     """What operators and users may do: that and no more."""
-    made = [{"name": "operator", "scopes": OPERATOR_SCOPES, "groups": [OPERATORS]}]
+    watches = [f"access:services!service={monitor.NAME}"] if with_monitor else []
+    made: list[dict[str, Any]] = [{"name": "operator", "scopes": [*OPERATOR_SCOPES, *watches], "groups": [OPERATORS]}]
     if with_files:
         made.append({"name": "user", "scopes": ["self", f"access:services!service={files.NAME}"]})
+    if with_monitor:
+        made.append({"name": monitor.READER, "scopes": ["read:metrics"], "services": [monitor.READER]})
     return made
-
-
-def files_service(port: int) -> dict[str, Any]:
-    """The service that knows who wants to see files; users do not get to see that they consent to it."""
-    return {
-        "name": files.NAME,
-        "command": [sys.executable, "-m", "cygnet_hub.files", str(port)],
-        "oauth_redirect_uri": files.CALLBACK,
-        "oauth_no_confirm": True,
-        "display": False,
-    }
 
 
 def proxy(settings: Settings, secrets: Secrets) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from jupyterhub.proxy import ConfigurableHTTPProxy  # type: ignore[import-untype
 from traitlets import Callable, Float
 from traitlets.config import Configurable
 
+from cygnet_hub import counted
+
 LIMITS = "CYGNET_LIMITS"
 """The variable by which a session knows its limits, in JSON."""
 PAUSE_SECONDS = 300
@@ -146,6 +148,7 @@ class Ending(Configurable):
         self.log.warning("%s ends: %s", self._log_name, why)
         self.ended_because = why
         self.user.settings["audit"].session(self, "end session", "done", why)
+        counted.ended(why)
 
     def get_state(self) -> dict[str, Any]:
         """What the hub remembers of the session, beyond its end and a restart of the hub."""

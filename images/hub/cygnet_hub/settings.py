@@ -218,6 +218,8 @@ class Settings(Model):
     """Sessions at the same time; 0: as many as fit."""
     files_port: int | None = Field(None, ge=1, le=65535)
     """Where the gateway asks who wants to see files; none: there is no page of files."""
+    monitor_port: int | None = Field(None, ge=1, le=65535)
+    """Where the gateway asks who wants to see the page of the monitor; none: there is no monitor."""
     guests: GuestsSettings | None = None
     """Where machines are told who somebody is; none: they know everybody."""
     auth: AuthSettings = AccountsSettings()
@@ -234,6 +236,8 @@ class Secrets(Model):
     """32 bytes, in hexadecimal. A new one signs everybody out."""
     crypt_key: SecretStr
     """32 bytes, in hexadecimal; encrypts what the hub keeps of a sign-in. Further lines have those before it."""
+    monitor_token: SecretStr | None = None
+    """With which Prometheus reads the hub's figures, where there is one."""
 
     @field_validator("cookie_secret", "crypt_key")
     @classmethod
@@ -266,9 +270,15 @@ def read_settings(file: Path = FOLDER / "hub.yaml") -> Settings:
 
 def read_secrets(folder: Path = FOLDER / "secrets") -> Secrets:
     """The secrets in `folder`. Raises SettingsError, which never shows a value."""
-    files = {name: folder / name.replace("_", "-") for name in Secrets.model_fields}
+    fields = Secrets.model_fields.items()
+    files = {name: folder / name.replace("_", "-") for name, _ in fields}
+    needed = {name for name, field in fields if field.is_required()}
     try:
-        texts = {name: file.read_text(encoding="ascii").strip() for name, file in files.items()}
+        texts = {
+            name: file.read_text(encoding="ascii").strip()
+            for name, file in files.items()
+            if name in needed or file.exists()
+        }
         return Secrets.model_validate(texts)
     except (OSError, UnicodeError) as error:
         raise SettingsError(f"{folder}: {error}") from None

@@ -14,9 +14,10 @@ from typing import Any
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner  # type: ignore[import-untyped]
 
+from cygnet_hub import counted
 from cygnet_hub.ending import Ending
 from cygnet_hub.start import SCRIPT
-from cygnet_hub.unwell import words
+from cygnet_hub.unwell import is_unplaced, words
 
 CONNECT_SECONDS = 3
 SETTLED_SECONDS = 15
@@ -95,8 +96,14 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
         if begun.cancelled() or (error := begun.exception()):
             why = "took too long" if begun.cancelled() else str(getattr(error, "log_message", None) or error)
             self.user.settings["audit"].session(self, "start session", "failed", why)
+            counted.failed(None if begun.cancelled() else error, unplaced=self._is_unplaced())
         else:
             self.user.settings["audit"].session(self, "start session", "done")
+
+    def _is_unplaced(self) -> bool:
+        """Whether Kubernetes found no machine for the pod, as it last told of it."""
+        reflector = self.pod_reflector
+        return is_unplaced((reflector.pods if reflector else {}).get(f"{self.namespace}/{self.pod_name}", {}))
 
 
 def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:
