@@ -2,6 +2,7 @@
 
 <root>/software/<name>-<key>/    a view, complete or not there
 <root>/software/debian-<key>/    R and Octave, a part of all views: see software.languages
+<root>/software/spark-<key>/     Spark and its Java, beside the views: see software.spark
 <root>/software/wheels/          packages as they were downloaded, for all releases
 <root>/software/.objects/        what was published of them, compressed: see software.known
 <root>/software/.building/       work in progress; what a killed run left is removed by the next one
@@ -21,11 +22,11 @@ from engine import cache
 from engine.process import Runner
 from engine.progress import Progress, Row
 from images.context import wheels_for_images
-from software import known, languages, view
+from software import known, languages, spark, view
 from software.container import container
 from software.releases import RELEASES, Release, find, key
 
-__all__ = ["RELEASES", "ensure", "ensure_all", "key", "megabytes", "trim"]
+__all__ = ["RELEASES", "ensure", "ensure_all", "ensure_spark", "key", "megabytes", "trim"]
 
 WHEELS = "wheels"
 
@@ -36,6 +37,16 @@ def ensure(name: str, progress: Progress | None = None) -> Path:
     if not release.view.is_dir():
         _build(release, progress or Progress())
     return release.view
+
+
+def ensure_spark(progress: Progress) -> Path:
+    """Spark and its Java; built when they are not there. Raises EngineError."""
+    if not spark.place().is_dir():
+        with _lock(spark.NAME, progress):
+            if not spark.place().is_dir():
+                with _workshop() as workshop:
+                    spark.build(workshop, cache.root() / "software" / WHEELS, progress)
+    return spark.place()
 
 
 def ensure_all(names: Iterable[str], progress: Progress) -> list[Row]:
@@ -52,9 +63,9 @@ def trim(progress: Progress) -> None:
     progress.begin("trim")
     folder = cache.root() / "software"
     with _lock("nothing, it removes", progress):
-        kept = {folder / WHEELS, languages.place(), *(release.view for release in RELEASES.values())}
+        kept = {folder / WHEELS, languages.place(), spark.place(), *(release.view for release in RELEASES.values())}
         views = [view for view in folder.glob("[!.]*") if view.is_dir() and view not in kept]
-        files = [languages.LOCK, *(release.lock for release in RELEASES.values())]
+        files = [languages.LOCK, spark.LOCK, *(release.lock for release in RELEASES.values())]
         locks = "".join(lock.read_text(encoding="utf-8") for lock in files)
         named = set(re.findall(r"--hash=sha256:(\w+)", locks))
         wheels = [wheel for wheel in (folder / WHEELS).glob("*") if cache.digest(wheel) not in named]

@@ -1,0 +1,28 @@
+# To be sourced after a view's setup.sh, by sh or bash: adds Spark and its Java, which are in the folder CYGNET_SPARK.
+# Doing it twice is harmless.
+# Where the session has a cluster (CYGNET_CLUSTER is the folder of what the hub said of it), Spark is told of it.
+# shellcheck shell=sh
+
+# Where CYGNET_SPARK leads, and not the link itself: executors have the very same folder.
+CYGNET_SPARK=$(cd "$CYGNET_SPARK" && pwd -P)
+export CYGNET_SPARK
+export SPARK_HOME="$CYGNET_SPARK/python/pyspark" JAVA_HOME="$CYGNET_SPARK/java" PYSPARK_PYTHON=python3
+case ":${PYTHONPATH:-}:" in
+    *":$CYGNET_SPARK/python:"*) ;;
+    *) export PYTHONPATH="$CYGNET_SPARK/python${PYTHONPATH:+:$PYTHONPATH}" ;;
+esac
+case ":$PATH:" in
+    *":$CYGNET_SPARK/bin:"*) ;;
+    *) export PATH="$PATH:$CYGNET_SPARK/bin" ;;
+esac
+if [ -n "${CYGNET_CLUSTER:-}" ]; then
+    # What only the session knows: its address, and which software is behind the links by which it was chosen.
+    export SPARK_CONF_DIR=/tmp/spark-conf
+    mkdir -p "$SPARK_CONF_DIR" && {
+        cat "$CYGNET_CLUSTER/spark-defaults.conf"
+        echo "spark.driver.host $(hostname -i)"
+        echo "spark.executorEnv.CYGNET_VIEW $CYGNET_VIEW"
+        echo "spark.executorEnv.CYGNET_SPARK $CYGNET_SPARK"
+    } > "$SPARK_CONF_DIR/spark-defaults.conf.new" &&
+        mv "$SPARK_CONF_DIR/spark-defaults.conf.new" "$SPARK_CONF_DIR/spark-defaults.conf"
+fi

@@ -1,0 +1,142 @@
+"""Spark beside releases: what is taken of its package, and that drivers and executors have the very same folders."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from engine.process import Runner
+from engine.progress import Progress
+from software import spark
+from software.releases import RELEASES
+
+SAYS = """#!/bin/sh
+for word; do echo "$word"; done
+echo "HOME=$HOME CLUSTER=${CYGNET_CLUSTER:-none} PYTHONPATH=$PYTHONPATH"
+"""
+EXECUTOR = {
+    "SPARK_EXECUTOR_MEMORY": "600m", "SPARK_DRIVER_URL": "spark://driver", "SPARK_EXECUTOR_ID": "3",
+    "SPARK_EXECUTOR_CORES": "1", "SPARK_APPLICATION_ID": "app", "SPARK_EXECUTOR_POD_IP": "10.0.0.9",
+    "SPARK_RESOURCE_PROFILE_ID": "0", "SPARK_EXECUTOR_POD_NAME": "exec-3", "SPARK_JAVA_OPT_0": "-Da=b c",
+    "SPARK_JAVA_OPT_1": "-Dd=e",
+}  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Spark's folder behind a link, as sessions are told of it, beside a view; Java says what it was given."""
+    folder = tmp_path / "spark-0123456789ab"
+    (folder / "java/bin").mkdir(parents=True)
+    for name in ("setup.sh", "start-executor"):
+        shutil.copy(spark.FOLDER / name, folder)
+    java = folder / "java/bin/java"
+    java.write_text(SAYS)
+    java.chmod(0o755)
+    (tmp_path / "spark").symlink_to(folder.name)
+    (tmp_path / "view").mkdir()
+    (tmp_path / "view/setup.sh").write_text('export VIEW_WAS_SOURCED=yes CYGNET_VIEW="$CYGNET_VIEW"\n')
+    cluster = tmp_path / "cluster"
+    cluster.mkdir()
+    (cluster / "spark-defaults.conf").write_text("spark.master k8s://here\n")
+    return tmp_path
+
+
+def sourced(tree: Path, shell: str, command: str, **variables: str) -> str:
+    """What a command prints after setup.sh, twice, in a shell."""
+    twice = '. "$CYGNET_SPARK/setup.sh"; . "$CYGNET_SPARK/setup.sh"; '
+    environment = {"PATH": "/usr/bin:/bin", "CYGNET_SPARK": f"{tree}/spark", "CYGNET_VIEW": f"{tree}/view", **variables}
+    return subprocess.run(
+        [shell, "-euc", twice + command], env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_session_has_what_is_behind_the_link(tree: Path, shell: str) -> None:
+    said = sourced(tree, shell, 'echo "$CYGNET_SPARK $JAVA_HOME $PYTHONPATH $PATH"', PYTHONPATH="/other")
+    folder = tree / "spark-0123456789ab"
+    assert said == f"{folder} {folder}/java {folder}/python:/other /usr/bin:/bin:{folder}/bin"
+
+
+def test_a_driver_tells_its_executors_what_it_has_itself(tree: Path) -> None:
+    said = sourced(tree, "sh", 'cat "$SPARK_CONF_DIR/spark-defaults.conf"', CYGNET_CLUSTER=f"{tree}/cluster")
+    lines = dict(line.split(" ", 1) for line in said.splitlines())
+    assert lines["spark.master"] == "k8s://here"
+    assert lines["spark.executorEnv.CYGNET_VIEW"] == f"{tree}/view"
+    assert lines["spark.executorEnv.CYGNET_SPARK"] == f"{tree}/spark-0123456789ab"
+    assert lines["spark.driver.host"]
+
+
+def executor(tree: Path, passwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs start-executor, whose file of users is elsewhere here."""
+    script = tree / "spark-0123456789ab/start-executor"
+    script.write_text(script.read_text().replace("/var/lib/extrausers/passwd", str(passwd)))
+    environment = {
+        "PATH": "/usr/bin:/bin", "USER": "ada", "HOME": str(tree), "CYGNET_VIEW": f"{tree}/view",
+        "CYGNET_SPARK": str(script.parent), "CYGNET_CLUSTER": "/etc/of/the/driver", **EXECUTOR, **variables,
+    }  # fmt: skip
+    return subprocess.run([script, "executor"], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_executor_starts_as_its_driver_says(tree: Path, tmp_path: Path) -> None:
+    done = executor(tree, tmp_path / "passwd")
+    assert done.returncode == 0, done.stderr
+    *words, last = done.stdout.splitlines()
+    # Options with blanks stay one word each, and come first.
+    assert words[:4] == ["-Da=b c", "-Dd=e", "-Xms600m", "-Xmx600m"]
+    assert words[words.index("--driver-url") + 1] == "spark://driver"
+    assert words[words.index("--podName") + 1] == "exec-3"
+    assert f"HOME={tree} CLUSTER=none PYTHONPATH={tree}/spark-0123456789ab/python" in last
+    assert (tmp_path / "passwd").read_text().startswith("ada:x:")
+
+
+@pytest.mark.parametrize("missing", ["CYGNET_VIEW", "HOME"])
+def test_an_executor_without_what_its_driver_has_ends_and_says_so(tree: Path, tmp_path: Path, missing: str) -> None:
+    done = executor(tree, tmp_path / "passwd", **{missing: f"{tree}/stable-gone"})
+    assert done.returncode == 1
+    assert "executor refused: " in done.stderr
+    assert f"{tree}/stable-gone" in done.stderr
+
+
+def test_a_key_is_that_of_the_content_and_releases_have_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(spark.FOLDER, tmp_path / "spark")
+    first, release = spark.key(), RELEASES["stable"].key
+    monkeypatch.setattr(spark, "FOLDER", tmp_path / "spark")
+    assert spark.key() == first
+    (tmp_path / "spark/setup.sh").write_text("")
+    assert spark.key() != first
+    assert RELEASES["stable"].key == release
+
+
+def test_of_sparks_package_jars_and_python_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    _archive(wheels / "pyspark-4.3.0.tar.gz", *(
+        f"pyspark-4.3.0/{name}" for name in (
+            "PKG-INFO", "LICENSE", "pyspark/sql.py", "deps/bin/spark-submit", "deps/jars/core.jar",
+            "deps/licenses/LICENSE-a", "deps/examples/pi.py",
+        )
+    ))  # fmt: skip
+    _archive(wheels / "pyspark-4.2.0.tar.gz", "pyspark-4.2.0/PKG-INFO")  # of a former release
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"pyspark==4.3.0 --hash=sha256:{spark.cache.digest(wheels / 'pyspark-4.3.0.tar.gz')}\n")
+    monkeypatch.setattr(spark, "LOCK", lock)
+    monkeypatch.setattr(Runner, "run", lambda *_: None)  # pip has brought them
+    run = Runner("spark", tmp_path / "log", Progress())
+    spark._python(tmp_path / "tree/python", wheels, run, Progress())
+    found = {str(file.relative_to(tmp_path / "tree")) for file in (tmp_path / "tree").rglob("*") if file.is_file()}
+    assert found == {
+        "python/pyspark/sql.py", "python/pyspark/bin/spark-submit", "python/pyspark/jars/core.jar",
+        "python/pyspark/licenses/LICENSE-a", "python/pyspark-4.3.0.dist-info/METADATA",
+        "python/pyspark-4.3.0.dist-info/LICENSE",
+    }  # fmt: skip
+
+
+def _archive(file: Path, *names: str) -> None:
+    with tarfile.open(file, "w:gz") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
