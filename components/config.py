@@ -34,6 +34,7 @@ from components.sizes import check_gpus
 from components.software import SoftwareConfig
 from components.sources import nspawn
 from components.sources.source import WantedAddress
+from components.spark import NEEDED, SparkConfig
 from components.storage import StorageConfig
 
 PROJECT = "cygnet"
@@ -64,6 +65,7 @@ class ServiceConfig(PartConfig):
     auth: AuthConfig = Field(default_factory=AuthConfig)
     eos: EosConfig = Field(default_factory=EosConfig)
     health: HealthConfig = Field(default_factory=HealthConfig)
+    spark: SparkConfig = Field(default_factory=SparkConfig)
     hub: HubConfig = Field(default_factory=HubConfig)
     login: LoginConfig = Field(default_factory=LoginConfig)
     files: FilesConfig = Field(default_factory=FilesConfig)
@@ -191,10 +193,10 @@ class ServiceConfig(PartConfig):
     def _rights_are_to_what_is_there(self) -> "ServiceConfig":
         releases = {*self.software.releases, *self.software.views}
         named = self.auth.rights.features
-        if unknown := sorted(named.keys() - releases - self.hub.sizes.keys()):
+        if unknown := sorted(named.keys() - releases - self.hub.sizes.keys() - self.spark.clusters.keys()):
             raise ValueError(
-                f"auth.rights.features has {', '.join(unknown)}, which is no release or view of cygnet:software and no "
-                "size of hub.sizes; correct it, or add it there"
+                f"auth.rights.features has {', '.join(unknown)}, which is no release or view of cygnet:software, no "
+                "size of hub.sizes and no cluster of cygnet:spark; correct it, or add it there"
             )
         if releases and releases <= named.keys():
             raise ValueError("auth.rights.features leaves no software release for everyone; take one out of it")
@@ -204,6 +206,12 @@ class ServiceConfig(PartConfig):
     def _gpus_of_sizes_are_there(self) -> "ServiceConfig":
         if "existing" not in (self.cluster.source, self.machines.source):  # those are labelled by who has them
             check_gpus(self.hub.sizes, {one.gpu.model for one in self.machines.groups.workers.values() if one.gpu})
+        return self
+
+    @model_validator(mode="after")
+    def _executors_have_software_and_homes(self) -> "ServiceConfig":
+        if self.spark.clusters and (self.eos.client == "none" or not self.software.releases):
+            raise ValueError(NEEDED)
         return self
 
     @model_validator(mode="after")

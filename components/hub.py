@@ -36,6 +36,7 @@ from components.secrets import Token
 from components.sign_in.rights import RightsConfig
 from components.sizes import profiles, resources
 from components.software import Software
+from components.spark import HUB_RULES_IN_SESSIONS, Spark
 from components.storage import Storage
 
 _MOVING = ("hub", "proxy")
@@ -75,6 +76,7 @@ class Hub(pulumi.ComponentResource):
         cvmfs: Cvmfs | CvmfsPods,
         auth: Auth,
         eos: Eos,
+        spark: Spark,
         with_files: bool,
         with_monitor: bool = False,
         trusted_proxies: Sequence[IPv4Network] = (),
@@ -87,7 +89,7 @@ class Hub(pulumi.ComponentResource):
         self.namespace = cluster.namespace(HUB_NAMESPACE, parent=self)
         self.sessions_namespace = cluster.namespace(SESSIONS_NAMESPACE, parent=self)
         self._policies(auth)
-        self._permissions()
+        self._permissions(with_spark=spark.settings is not None)
         self._present_images(registry)
         for_sessions = partial(cluster.machines_folder, namespace=self.sessions_namespace, parent=self)
         claims = {}
@@ -105,6 +107,7 @@ class Hub(pulumi.ComponentResource):
             claims=claims,
             guests=eos.guests.settings if eos.guests else None,
             auth={**auth.provided.settings, "rights": rights_settings(auth.rights, auth.admins)},
+            spark=spark.settings,
         ).apply(
             lambda given: hub_settings(
                 config,
@@ -141,7 +144,7 @@ class Hub(pulumi.ComponentResource):
             opts=self._inside,
         )
 
-    def _permissions(self) -> None:
+    def _permissions(self, *, with_spark: bool) -> None:
         """The hub makes and removes sessions and homes, in the namespace of sessions and sees nodes."""
         account = {"kind": "ServiceAccount", "name": "hub", "namespace": self.namespace}
         k8s.core.v1.ServiceAccount(
@@ -151,7 +154,8 @@ class Hub(pulumi.ComponentResource):
             opts=self._inside,
         )
         there = {"name": "hub", "namespace": self.sessions_namespace}
-        k8s.rbac.v1.Role("hub", metadata=there, rules=HUB_RULES, opts=self._inside)
+        rules = [*HUB_RULES, *(HUB_RULES_IN_SESSIONS if with_spark else [])]
+        k8s.rbac.v1.Role("hub", metadata=there, rules=rules, opts=self._inside)
         k8s.rbac.v1.RoleBinding(
             "hub",
             metadata=there,
@@ -291,6 +295,7 @@ def hub_settings(
     with_files: bool,
     with_monitor: bool = False,
     auth: Mapping[str, Any],
+    spark: Mapping[str, Any] | None = None,
     rights: RightsConfig,
 ) -> dict[str, Any]:
     """The hub's settings file (`images/hub/cygnet_hub/settings.py` tells what each means).
@@ -307,6 +312,7 @@ def hub_settings(
         with_files: Whether there is a page of files.
         with_monitor: Whether there is a monitor.
         auth: How people sign in, as `Auth.provided` gives it.
+        spark: Clusters for Spark, as `Spark.settings` gives them.
         rights: Which sizes and releases are for groups.
     """
     return {
@@ -327,6 +333,7 @@ def hub_settings(
             **({} if "eos" in claims else {"home": {"storage_class": storage_class, "size_gib": home_gib}}),
             "releases": [{**one, "groups": list(rights.features.get(one["name"], ()))} for one in releases],
             **{f"{name}_claim": claim for name, claim in claims.items()},
+            **(spark or {}),
             "link_hosts": list(config.link_hosts),
             "idle_warning_minutes": config.idle_warning_minutes,
             "max_age_hours": config.max_age_hours,

@@ -32,6 +32,7 @@ class ManagedService(AnyService):
             pulumi.Output.from_input(public_url(config.gateway.hostname or "", config.gateway.https_port))
         )
         self.eos = Eos("eos", config.eos, machines=None, cluster=None, auth=self.auth, opts=inside)
+        self.spark = self._spark()
         self.hub = self._hub()
         self.gateway = self._gateway()
         self.register_outputs(self.outputs())

@@ -40,6 +40,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "auth": Part("Who may sign in", lacks={"role": "it lives in the hub; nothing of it is on a machine"}),
     "eos": Part("Homes and experiment data below /eos, on every machine and in every session"),
     "health": Part("Whether what sessions need answers on each machine, and its repair"),
+    "spark": Part("Clusters for Spark beside sessions", lacks={"role": "it runs in the cluster"}),
     "hub": Part("JupyterHub, and the sessions of its users", lacks={"role": "it runs in the cluster"}),
     "login": Part("The homes and software of sessions, by SSH", lacks={"role": "it runs in the cluster"}),
     "files": Part("A web page of everyone's files, and links that open without sign-in"),

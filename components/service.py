@@ -23,6 +23,7 @@ from components.registry import OwnRegistry, Registry
 from components.secrets import Authority
 from components.software import Software
 from components.sources.source import Opening
+from components.spark import Spark
 from components.storage import Storage
 
 
@@ -40,6 +41,7 @@ class AnyService(pulumi.ComponentResource):
     cvmfs: Cvmfs | CvmfsPods
     auth: Auth
     eos: Eos
+    spark: Spark
     hub: Hub
     gateway: Gateway
 
@@ -62,6 +64,17 @@ class AnyService(pulumi.ComponentResource):
             opts=self._inside,
         )
 
+    def _spark(self) -> Spark:
+        return Spark(
+            "spark",
+            self._config.spark,
+            cluster=self.cluster,
+            registry=self.registry,
+            repository=self._config.software.repository,
+            rights=self.auth.rights,
+            opts=self._inside,
+        )
+
     def _hub(self) -> Hub:
         return Hub(
             "hub",
@@ -73,6 +86,7 @@ class AnyService(pulumi.ComponentResource):
             cvmfs=self.cvmfs,
             auth=self.auth,
             eos=self.eos,
+            spark=self.spark,
             with_files=has_page(self._config.files, self._config.eos),
             with_monitor=self._config.monitor.enabled,
             trusted_proxies=self._config.gateway.trusted_proxies,
@@ -100,6 +114,7 @@ class AnyService(pulumi.ComponentResource):
             "software": self.software.told,
             "auth": {"kind": self.auth.kind, "admins": self.auth.admins},
             "eos": self.eos.told,
+            "spark": self.spark.told,
             "hub": {"namespace": self.hub.namespace, "sessions_namespace": self.hub.sessions_namespace},
             "gateway": self.gateway.told,
             **self._told(),
@@ -151,7 +166,13 @@ class Service(AnyService):
             opts=inside,
         )
         self.storage = Storage("storage", config.storage, cluster=self.cluster, registry=self.registry, opts=inside)
-        self.software = Software("software", config.software, machines=self.machines, opts=inside)
+        self.software = Software(
+            "software",
+            config.software,
+            machines=self.machines,
+            with_spark=bool(config.spark.clusters),
+            opts=inside,
+        )
         self.cvmfs = Cvmfs("cvmfs", config.cvmfs, machines=self.machines, software=self.software, opts=inside)
         self.auth = self._auth(
             service_host(config.gateway, self.cluster).apply(lambda host: public_url(host, config.gateway.https_port))
@@ -166,6 +187,7 @@ class Service(AnyService):
             eos=self.eos,
             opts=inside,
         )
+        self.spark = self._spark()
         self.hub = self._hub()
         self.login = Login(
             "login",

@@ -18,12 +18,14 @@ from components.playbook import Playbook
 from components.secrets import RepositoryKeys
 from engine import folders
 from engine.progress import Progress
-from software import build, collect, publisher, sealed
+from software import build, collect, publisher, sealed, spark
 from software.keys import Keys
 from software.releases import Release
 
 PORT = 8000
 FOLDER = "/cvmfs"  # where machines and sessions have repositories
+SPARK_LINK = spark.NAME
+"""Where Spark is in the repository, if it is."""
 
 _LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 RepositoryName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})+$", max_length=60)]
@@ -78,6 +80,8 @@ class SoftwareConfig(PartConfig):
 
     @model_validator(mode="after")
     def _names_are_of_one(self) -> "SoftwareConfig":
+        if SPARK_LINK in self.views:
+            raise ValueError(f"views.{SPARK_LINK}: that is where Spark itself is; give the view another name")
         if twice := sorted(self.views.keys() & set(self.releases)):
             raise ValueError(f"{', '.join(twice)} names a release and a view; give the view another name")
         return self
@@ -114,13 +118,22 @@ class Publication(Resource, module="cygnet", name="Publication"):
     expires: pulumi.Output[str]
 
     def __init__(
-        self, name: str, config: SoftwareConfig, *, keys: RepositoryKeys, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        config: SoftwareConfig,
+        *,
+        keys: RepositoryKeys,
+        with_spark: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
             "stack": pulumi.get_stack(),
             "repository": config.repository,
             # What is in each; another content is another key.
-            "releases": {release: build.key(release) for release in config.releases},
+            "releases": {
+                **{release: build.key(release) for release in config.releases},
+                **({SPARK_LINK: spark.key()} if with_spark else {}),
+            },
             "whitelist_days": config.whitelist_days,
             "keys": keys.id,
             "master_key": keys.master_key,
@@ -150,21 +163,22 @@ class Software(pulumi.ComponentResource):
         config: SoftwareConfig,
         *,
         machines: Machines | None,
+        with_spark: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Software", name, None, opts)
         if config.releases and machines:
-            self._publish(name, config, machines)
+            self._publish(name, config, machines, with_spark=with_spark)
         else:
             self.releases = pulumi.Output.from_input(releases(config))
             self.repositories = pulumi.Output.from_input([])
             self.told = pulumi.Output.from_input({"releases": releases(config)})
         self.register_outputs({"releases": self.releases})
 
-    def _publish(self, name: str, config: SoftwareConfig, machines: Machines) -> None:
+    def _publish(self, name: str, config: SoftwareConfig, machines: Machines, *, with_spark: bool) -> None:
         inside = pulumi.ResourceOptions(parent=self)
         keys = RepositoryKeys(name, repository=config.repository, opts=inside)
-        publication = Publication(name, config, keys=keys, opts=inside)
+        publication = Publication(name, config, keys=keys, with_spark=with_spark, opts=inside)
         playbook = Playbook(
             name,
             "software.yml",
@@ -231,7 +245,10 @@ def _publish(props: dict[str, Any]) -> dict[str, Any]:
     progress = Progress(Display())
     store = _store(props)
     keys = Keys(master=props["master_key"], repository=props["key"], certificate=props["certificate"])
-    views = {release: build.ensure(release, progress) for release in props["releases"]}
+    views = {
+        release: build.ensure_spark(progress) if release == SPARK_LINK else build.ensure(release, progress)
+        for release in props["releases"]
+    }
     trees, links = {view.name: view for view in views.values()}, {release: view.name for release, view in views.items()}
     days = int(props["whitelist_days"])
     published = publisher.publish(trees, store, props["repository"], keys, progress, links=links, days=days)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from cygnet_hub import spark
+from cygnet_hub.executors import NONE, OPTION
 from cygnet_hub.gpus import Pool
 from cygnet_hub.rights import may_choose
 from cygnet_hub.settings import Gpu, Interface, Profile, Release, Sessions, Size, Toleration
@@ -25,7 +27,7 @@ def choices(sessions: Sessions, pool: Pool | None = None) -> dict[str, Any]:
         sessions: What the settings say of them.
         pool: Of GPUs, where a size has some.
     """
-    for_groups = any(one.groups for one in (*sessions.profiles, *sessions.releases))
+    for_groups = any(one.groups for one in (*sessions.profiles, *sessions.releases, *sessions.clusters))
     known = only_known(lambda user: titles(open_to(user, sessions)), scripts=sessions.scripts)
     given: Any = start_page(sessions)
     if pool:
@@ -56,7 +58,7 @@ async def _admitted(spawner: Any, chosen: Mapping[str, Any], known: Any, pool: P
 def open_to(user: Any, sessions: Sessions) -> Sessions:
     """The sessions that a user may have: what is for groups is there for their members only."""
     groups = [group.name for group in user.groups]
-    mine = {name: tuple(may_choose(getattr(sessions, name), groups)) for name in ("profiles", "releases")}
+    mine = {name: tuple(may_choose(getattr(sessions, name), groups)) for name in ("profiles", "releases", "clusters")}
     return sessions.model_copy(update=mine)
 
 
@@ -66,6 +68,8 @@ def start_page(sessions: Sessions) -> list[dict[str, Any]]:
     options = {}
     if sessions.releases:
         options["release"] = {"display_name": "Software", "choices": dict(map(release, sessions.releases))}
+    if sessions.clusters:
+        options[OPTION] = {"display_name": "Spark", "choices": spark.choices(sessions.clusters)}
     if sessions.interfaces:
         options["interface"] = {"display_name": "Page", "choices": dict(map(interface, sessions.interfaces))}
     if options or sessions.scripts:
@@ -77,8 +81,14 @@ def start_page(sessions: Sessions) -> list[dict[str, Any]]:
 
 def titles(sessions: Sessions) -> dict[str, dict[str, str]]:
     """What there is to choose: for each name its values, and how users read them."""
-    offered = {"profile": sessions.profiles, "release": sessions.releases, "interface": sessions.interfaces}
-    return {name: {one.name: one.title for one in known} for name, known in offered.items() if known}
+    offered = {
+        "profile": sessions.profiles,
+        "release": sessions.releases,
+        OPTION: sessions.clusters,
+        "interface": sessions.interfaces,
+    }
+    told = {name: {one.name: one.title for one in known} for name, known in offered.items() if known}
+    return {**told, OPTION: {NONE: "None", **told[OPTION]}} if OPTION in told else told
 
 
 def last_choice(user: Any, sessions: Sessions) -> dict[str, Any] | None:
@@ -90,7 +100,8 @@ def last_choice(user: Any, sessions: Sessions) -> dict[str, Any] | None:
         return None
     if any(options[name] not in known[name] for name in options.keys() & known.keys()):
         return None
-    words = [values[options.get(name, next(iter(values)))] for name, values in known.items()]
+    chosen = {name: options.get(name, next(iter(values))) for name, values in known.items()}
+    words = [known[name][value] for name, value in chosen.items() if value != NONE]
     script = [str(options[SCRIPT])] if options.get(SCRIPT) else []
     return {"options": options, "title": ", ".join([*words, *script])}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from traitlets.config import Config
 
-from cygnet_hub import files, gpus, monitor
+from cygnet_hub import files, gpus, monitor, spark
 from cygnet_hub.accounts import AccountsAuthenticator
 from cygnet_hub.audit import Audit
 from cygnet_hub.choices import TEMPLATES, choices, last_choice, literal, open_to, resources, titles
@@ -67,6 +67,7 @@ def configuration(settings: Settings, secrets: Secrets, state: Path = STATE) -> 
             **spawner(settings.sessions, CREDENTIALS.get(settings.auth.kind, {}), pool),
             **ending(settings.sessions, settings.auth.rights),
             **({"pre_spawn_hook": admitting(guests)} if guests else {}),
+            **spark.hooks(settings.sessions.spark, settings.sessions.clusters),
         },
     )
 

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from cygnet_hub.executors import NONE, Cluster, SparkSettings
 from cygnet_hub.guests import GuestsSettings
 from cygnet_hub.model import Model
 from cygnet_hub.sign_in import AccountsSettings, AuthSettings
@@ -128,7 +129,7 @@ class Interface(Model):
     groups: ClassVar[tuple[str, ...]] = ()
 
 
-Choice = TypeVar("Choice", Profile, Release, Interface)
+Choice = TypeVar("Choice", Profile, Release, Interface, Cluster)
 
 
 class Home(Model):
@@ -158,6 +159,10 @@ class Sessions(Model):
     """Whether users may name a script that is sourced before the session's server starts."""
     gpu_claim_minutes: float = Field(10, gt=0)
     """So long GPUs are kept for somebody whose turn it is."""
+    clusters: tuple[Cluster, ...] = ()
+    """Where Spark may have executors; without choosing one a session has none."""
+    spark: SparkSettings | None = None
+    """What these have in common."""
     home: Home | None = None
     """Where a home is a volume."""
     eos_claim: str | None = None
@@ -183,7 +188,15 @@ class Sessions(Model):
             raise ValueError("say where homes are, by one of the two: home or eos_claim")
         return self
 
-    @field_validator("profiles", "releases", "interfaces")
+    @model_validator(mode="after")
+    def _clusters_have_what_they_need(self) -> Self:
+        if self.clusters and (self.spark is None or self.eos_claim is None or self.cvmfs_claim is None):
+            raise ValueError("clusters need spark, eos_claim and cvmfs_claim: executors have what sessions have")
+        if any(one.name == NONE for one in self.clusters):
+            raise ValueError(f"{NONE} is the choice of no cluster; give that cluster another name")
+        return self
+
+    @field_validator("profiles", "releases", "interfaces", "clusters")
     @classmethod
     def _names_differ(cls, choices: tuple[Choice, ...], info: ValidationInfo) -> tuple[Choice, ...]:
         names = [choice.name for choice in choices]

@@ -1,0 +1,338 @@
+"""Spark: clusters that users may choose beside their session, for executors of a driver in the notebook.
+
+A cluster is of a kind. Of `kubernetes`, which is built, executors are pods in a namespace that the hub makes for one
+session and removes with it (images/hub/cygnet_hub/spark.py). Here is what keeps everybody to that: roles, and two
+admission policies, of which one says what an executor may be, and the other what of this the hub may make.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import pulumi
+import pulumi_kubernetes as k8s
+from pydantic import Field, StringConstraints, model_validator
+
+from components.base import PartConfig
+from components.cluster import OwnCluster
+from components.existing_cluster import ExistingCluster
+from components.policies import HUB_NAMESPACE, SESSIONS_NAMESPACE
+from components.registry import Registry
+from components.sign_in.rights import RightsConfig
+from components.software import SPARK_LINK
+
+ClusterName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+NONE = "none"
+PREFIX = "spark-"
+LABELS = {"cygnet.io/part": "spark"}
+UID_LABEL = "cygnet.io/uid"
+DRIVER_ROLE = "cygnet-spark-driver"
+GROUP_ID = 100
+"""Of all users of sessions; the hub says the same."""
+FOLDERS = ("/cvmfs", "/eos")
+NEEDED = (
+    "spark.clusters need homes on EOS and a software release of the stack's own, which executors have in common with "
+    "their session; give eos.client and software.releases, or remove spark"
+)
+_HUB = f"system:serviceaccount:{HUB_NAMESPACE}:hub"
+_TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+"""What Kubernetes itself lets every pod tolerate for a while."""
+
+
+class ExecutorsConfig(PartConfig):
+    """What a user may have of a cluster."""
+
+    max: Annotated[int, Field(ge=1, le=1000, description="Executors of one user at the same time")] = 2
+    cores: Annotated[int, Field(ge=1, le=64, description="Cores of an executor, and tasks that run in it at once")] = 1
+    cores_guaranteed: Annotated[
+        float | None, Field(gt=0, le=64, description="Cores kept for each executor; none: a tenth of cores")
+    ] = None
+    memory_gib: Annotated[
+        float, Field(ge=1, le=1024, description="GiB of memory of an executor, with all that it runs; kept for it")
+    ] = 2
+
+    @model_validator(mode="after")
+    def _guaranteed_within_limits(self) -> "ExecutorsConfig":
+        if (self.cores_guaranteed or 0) > self.cores:
+            raise ValueError(
+                f"cores_guaranteed ({self.cores_guaranteed:g}) is more than cores ({self.cores}); raise that, or lower "
+                "cores_guaranteed"
+            )
+        return self
+
+
+class SparkClusterConfig(PartConfig):
+    """A cluster for Spark, on the start page."""
+
+    kind: Annotated[
+        Literal["kubernetes"], Field(description="Where executors are: pods in this cluster, of each user apart")
+    ]
+    title: Annotated[str, Field(min_length=1, max_length=60, description="What users read")] = "Spark on this service"
+    description: Annotated[
+        str, Field(max_length=200, description="Likewise, below the title; empty: what a user may have")
+    ] = ""
+    executors: ExecutorsConfig = Field(default_factory=ExecutorsConfig)
+
+
+class SparkConfig(PartConfig):
+    """What a stack says about clusters for Spark, under `cygnet:spark`."""
+
+    clusters: Annotated[
+        dict[ClusterName, SparkClusterConfig],
+        Field(description="What users may choose beside a session, by name; cygnet:auth.rights.features says for whom"),
+    ] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _none_is_taken(self) -> "SparkConfig":
+        if NONE in self.clusters:
+            raise ValueError(f"clusters.{NONE} is the choice of no cluster; give that cluster another name")
+        return self
+
+
+class Spark(pulumi.ComponentResource):
+    """What Kubernetes refuses to drivers and to the hub. Stands on a cluster, and on the images of sessions.
+
+    Gives `settings`, of the hub: none where there are no clusters for Spark.
+    """
+
+    settings: pulumi.Output[dict[str, Any]] | None = None
+    told: dict[str, Any]
+
+    def __init__(
+        self,
+        name: str,
+        config: SparkConfig,
+        *,
+        cluster: OwnCluster | ExistingCluster,
+        registry: Registry,
+        repository: str,
+        rights: RightsConfig,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("cygnet:index:Spark", name, None, opts)
+        self.told = {"clusters": sorted(config.clusters)}
+        if config.clusters:
+            inside = cluster.inside(self)
+            image = registry.image("session")
+            policies = [
+                self._policy("executors", image.apply(executor_policy), inside, namespaces={"matchLabels": LABELS}),
+                self._policy("hub", pulumi.Output.from_input(HUB_POLICY), inside),
+            ]
+            # What the policies narrow down is not given before they do.
+            self._roles(pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(depends_on=policies)))
+            self.settings = pulumi.Output.all(cluster.api_servers, cluster.api_port).apply(
+                lambda known: hub_settings(config, repository, rights, api_servers=known[0], api_port=known[1])
+            )
+        self.register_outputs({"told": self.told})
+
+    def _roles(self, inside: pulumi.ResourceOptions) -> None:
+        """The hub binds the drivers' role to sessions; it has none of these rights itself."""
+        k8s.rbac.v1.ClusterRole("spark-driver", metadata={"name": DRIVER_ROLE}, rules=DRIVER_RULES, opts=inside)
+        hub = {"name": "cygnet-spark-hub"}
+        k8s.rbac.v1.ClusterRole("spark-hub", metadata=hub, rules=HUB_RULES, opts=inside)
+        k8s.rbac.v1.ClusterRoleBinding(
+            "spark-hub",
+            metadata=hub,
+            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": hub["name"]},
+            subjects=[{"kind": "ServiceAccount", "name": "hub", "namespace": HUB_NAMESPACE}],
+            opts=inside,
+        )
+
+    def _policy(
+        self,
+        name: str,
+        spec: pulumi.Output[dict[str, Any]],
+        inside: pulumi.ResourceOptions,
+        *,
+        namespaces: Mapping[str, Any] | None = None,
+    ) -> pulumi.Resource:
+        metadata = {"name": f"cygnet-spark-{name}"}
+        policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
+            f"spark-{name}", metadata=metadata, spec=spec, opts=inside
+        )
+        return k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
+            f"spark-{name}",
+            metadata=metadata,
+            spec={
+                "policyName": policy.metadata.name,
+                "validationActions": ["Deny"],
+                **({"matchResources": {"namespaceSelector": namespaces}} if namespaces else {}),
+            },
+            opts=inside,
+        )
+
+
+def hub_settings(
+    config: SparkConfig, repository: str, rights: RightsConfig, *, api_servers: Sequence[str], api_port: int
+) -> dict[str, Any]:
+    """What the hub is told of clusters: `clusters` and `spark` of its sessions' settings.
+
+    Args:
+        config: What the stack says.
+        repository: The stack's own, in which Spark is.
+        rights: Which clusters are for groups.
+        api_servers: Addresses of Kubernetes' API, as policies see them.
+        api_port: TCP, likewise.
+    """
+    common = {"view": f"/cvmfs/{repository}/{SPARK_LINK}", "api_servers": list(api_servers), "api_port": api_port}
+    return {"spark": common, "clusters": [choice(*one, rights) for one in config.clusters.items()]}
+
+
+def choice(name: str, cluster: SparkClusterConfig, rights: RightsConfig) -> dict[str, Any]:
+    """A cluster as the hub offers it.
+
+    >>> choice("here", SparkClusterConfig(kind="kubernetes"), RightsConfig())["description"]
+    'Up to 2 executors with 1 core and 2 GiB of memory each'
+    """
+    size = cluster.executors
+    cores = f"{size.cores} core{'s' if size.cores > 1 else ''}"
+    count = f"Up to {size.max} executors" if size.max > 1 else "One executor"
+    return {
+        "name": name,
+        "title": cluster.title,
+        "description": cluster.description or f"{count} with {cores} and {size.memory_gib:g} GiB of memory each",
+        "groups": list(rights.features.get(name, ())),
+        "kind": cluster.kind,
+        "max": size.max,
+        "cores": size.cores,
+        "cores_guaranteed": size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed,
+        "memory_gib": size.memory_gib,
+    }
+
+
+DRIVER_RULES: list[dict[str, Any]] = [
+    {
+        "apiGroups": [""],
+        "resources": ["pods"],
+        "verbs": ["get", "list", "watch", "create", "delete", "deletecollection"],
+    },
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+]
+"""What a session may in the namespace of its executors. To enter or change a pod is not in it."""
+
+HUB_RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "create", "delete"]},
+    {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["create", "delete"]},
+    {"apiGroups": [""], "resources": ["persistentvolumeclaims", "resourcequotas", "secrets"], "verbs": ["create"]},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create"]},
+    {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["rolebindings"], "verbs": ["create"]},
+    {
+        "apiGroups": ["rbac.authorization.k8s.io"],
+        "resources": ["clusterroles"],
+        "resourceNames": [DRIVER_ROLE],
+        "verbs": ["bind"],
+    },
+]
+"""What the hub may anywhere, as far as HUB_POLICY lets it: namespaces that it makes are not there before."""
+
+HUB_RULES_IN_SESSIONS: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["serviceaccounts", "secrets"], "verbs": ["create", "deletecollection"]},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create", "deletecollection"]},
+]
+"""What it may besides where sessions are."""
+
+
+def _rule(group: str, resources: Sequence[str], operations: Sequence[str]) -> dict[str, Any]:
+    return {"apiGroups": [group], "apiVersions": ["v1"], "operations": list(operations), "resources": list(resources)}
+
+
+def _validations(texts: Mapping[str, str]) -> list[dict[str, str]]:
+    """Expressions by what is told when they are false.
+
+    Where one has `dyn`, Kubernetes' checker does not know a field: of another kind, or `limits`. It would only warn.
+    """
+    return [{"expression": " ".join(expression.split()), "message": message} for message, expression in texts.items()]
+
+
+def executor_policy(image: str) -> dict[str, Any]:
+    """What a pod must be where executors are, beyond what Kubernetes' level `restricted` says.
+
+    The level keeps out privileges, folders of the machine, its network and its ports. This keeps a pod to the image of
+    sessions, to its user's number, which is all that protects homes, and to an end that its user cannot put off.
+    """
+    image = json.dumps(image)
+    return {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [_rule("", ["pods"], ["CREATE"])]},
+        "validations": _validations(
+            {
+                "an executor is one container, of the image of sessions": f"""
+                    size(object.spec.containers) == 1 && object.spec.containers[0].image == {image} &&
+                    (!has(object.spec.initContainers) || size(object.spec.initContainers) == 0) &&
+                    (!has(object.spec.ephemeralContainers) || size(object.spec.ephemeralContainers) == 0)""",
+                "an executor runs as its user": f"""
+                    has(object.spec.securityContext) && has(object.spec.securityContext.runAsUser) &&
+                    string(object.spec.securityContext.runAsUser) == namespaceObject.metadata.labels['{UID_LABEL}'] &&
+                    has(object.spec.securityContext.runAsGroup) &&
+                    object.spec.securityContext.runAsGroup == {GROUP_ID} &&
+                    (!has(object.spec.securityContext.fsGroup) ||
+                        object.spec.securityContext.fsGroup == {GROUP_ID}) &&
+                    (!has(object.spec.securityContext.supplementalGroups) ||
+                        size(object.spec.securityContext.supplementalGroups) == 0) &&
+                    object.spec.containers.all(c, has(c.securityContext) &&
+                        !has(c.securityContext.runAsUser) && !has(c.securityContext.runAsGroup))""",
+                "an executor has volumes of its namespace only, and cannot write to software": """
+                    !has(object.spec.volumes) || object.spec.volumes.all(v, has(v.emptyDir) || has(v.secret) ||
+                        (has(v.persistentVolumeClaim) && (v.persistentVolumeClaim.claimName == 'eos' ||
+                            (v.persistentVolumeClaim.claimName == 'cvmfs' &&
+                                has(v.persistentVolumeClaim.readOnly) && v.persistentVolumeClaim.readOnly))))""",
+                "an executor has no account of Kubernetes": """
+                    has(object.spec.automountServiceAccountToken) && !object.spec.automountServiceAccountToken &&
+                    (!has(object.spec.serviceAccountName) || object.spec.serviceAccountName == 'default')""",
+                "Kubernetes chooses an executor's machine, among those of sessions": f"""
+                    !has(object.spec.nodeName) &&
+                    (!has(object.spec.schedulerName) || object.spec.schedulerName == 'default-scheduler') &&
+                    (!has(object.spec.priorityClassName) || object.spec.priorityClassName == '') &&
+                    (!has(object.spec.tolerations) || object.spec.tolerations.all(t, has(t.key) &&
+                        t.key in {json.dumps(_TOLERATED)}))""",
+                "an executor ends when it is told to": """
+                    (!has(object.metadata.finalizers) || size(object.metadata.finalizers) == 0) &&
+                    has(object.spec.terminationGracePeriodSeconds) &&
+                    object.spec.terminationGracePeriodSeconds <= 30""",
+                "an executor writes within its limits": """
+                    dyn(object.spec.containers).all(c, has(c.securityContext) &&
+                        has(c.securityContext.readOnlyRootFilesystem) && c.securityContext.readOnlyRootFilesystem &&
+                        has(c.resources) && has(c.resources.limits) && 'ephemeral-storage' in c.resources.limits &&
+                        c.terminationMessagePath == '/root/termination-log')""",
+            }
+        ),
+    }
+
+
+HUB_POLICY: dict[str, Any] = {
+    "failurePolicy": "Fail",
+    "matchConstraints": {
+        "resourceRules": [
+            _rule("", ["namespaces", "persistentvolumes"], ["CREATE", "UPDATE", "DELETE"]),
+            _rule("", ["serviceaccounts", "secrets", "persistentvolumeclaims", "resourcequotas"], ["CREATE", "UPDATE"]),
+            _rule("networking.k8s.io", ["networkpolicies"], ["CREATE", "UPDATE"]),
+            _rule("rbac.authorization.k8s.io", ["rolebindings"], ["CREATE", "UPDATE"]),
+        ]
+    },
+    "matchConditions": [{"name": "is-the-hub", "expression": f"request.userInfo.username == '{_HUB}'"}],
+    "validations": _validations(
+        {
+            "the hub makes namespaces for executors only, of the level restricted": f"""
+                request.resource.resource != 'namespaces' || request.operation == 'DELETE' ||
+                (object.metadata.name.startsWith('{PREFIX}') && has(object.metadata.labels) &&
+                    {json.dumps(UID_LABEL)} in object.metadata.labels &&
+                    'cygnet.io/part' in object.metadata.labels &&
+                    object.metadata.labels['cygnet.io/part'] == 'spark' &&
+                    'pod-security.kubernetes.io/enforce' in object.metadata.labels &&
+                    object.metadata.labels['pod-security.kubernetes.io/enforce'] == 'restricted')""",
+            "the hub removes what is for executors only": f"""
+                request.operation != 'DELETE' || oldObject.metadata.name.startsWith('{PREFIX}')""",
+            "the hub makes volumes of software and homes only, for executors": f"""
+                request.resource.resource != 'persistentvolumes' || request.operation == 'DELETE' ||
+                (object.metadata.name.startsWith('{PREFIX}') && has(dyn(object).spec.hostPath) &&
+                    dyn(object).spec.hostPath.path in {json.dumps(FOLDERS)} && has(dyn(object).spec.claimRef) &&
+                    dyn(object).spec.claimRef.namespace.startsWith('{PREFIX}'))""",
+            "the hub makes these where executors or sessions are only": f"""
+                request.resource.resource in ['namespaces', 'persistentvolumes'] ||
+                request.namespace.startsWith('{PREFIX}') ||
+                (request.namespace == '{SESSIONS_NAMESPACE}' && request.resource.resource in
+                    ['serviceaccounts', 'secrets', 'persistentvolumeclaims', 'networkpolicies'])""",
+        }
+    ),
+}
+"""What of all that its role says the hub may make and remove; a hub that was taken over does no more."""

@@ -1,0 +1,210 @@
+"""Spark beside a session: executors of one's own, with the session's software, that nobody else reaches or sees."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.live.kernel import Kernel, KernelError
+from tests.live.stack import LiveStack
+from tests.live.visitor import Visitor
+from tests.live.waiting import until
+
+pytestmark = pytest.mark.nightly
+
+PACKAGE = """\
+import pathlib, site
+folder = pathlib.Path(site.getusersitepackages())
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "of_the_user.py").write_text("value = 42")
+"""
+CONNECT = """\
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+sc = spark.sparkContext
+"""
+# As long as each task takes, both executors have some.
+LOOK = """\
+import json
+
+def look(_):
+    import os, random, socket, time
+    import ROOT, of_the_user
+    time.sleep(2)
+    inside = sum(random.random() ** 2 + random.random() ** 2 < 1 for _ in range(10000))
+    return (inside, socket.gethostname(), os.getuid(), os.environ["CYGNET_VIEW"], ROOT.gROOT.GetVersion(),
+        of_the_user.value)
+
+import os, ROOT
+rows = sc.parallelize(range(16), 16).map(look).collect()
+print(json.dumps({
+    "pi": 4 * sum(row[0] for row in rows) / 160000, "executors": len({row[1] for row in rows}),
+    "same": {row[2:] for row in rows} == {(os.getuid(), os.environ["CYGNET_VIEW"], ROOT.gROOT.GetVersion(), 42)},
+}))
+"""
+SECURED = """\
+print(json.dumps([sc.getConf().get(key) for key in ("spark.authenticate", "spark.network.crypto.enabled",
+    "spark.io.encryption.enabled")]))
+"""
+# What a session may ask Kubernetes, by nothing but what it has.
+ASK = """\
+import json, ssl, urllib.error, urllib.request
+
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+def ask(path, body=None):
+    request = urllib.request.Request(f"https://kubernetes.default.svc{path}", data=body and json.dumps(body).encode(),
+        headers={"Authorization": "Bearer " + open(f"{ACCOUNT}/token").read(), "Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=f"{ACCOUNT}/ca.crt")) as answer:
+            return answer.status, ""
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)["message"]
+"""
+TRY_PODS = """\
+import yaml
+
+def variant(**changes):
+    pod = yaml.safe_load(open("/etc/cygnet/spark/executor.yaml"))
+    container = pod["spec"]["containers"][0]
+    container["image"] = sc.getConf().get("spark.kubernetes.container.image")
+    container["resources"] = {"limits": {"cpu": 1, "memory": "100Mi", "ephemeral-storage": "1Gi"}}
+    pod["metadata"] = {"name": "tried"}
+    pod["spec"].update(changes)
+    return pod
+
+pods = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
+volumes, security = variant()["spec"]["volumes"], variant()["spec"]["securityContext"]
+print(json.dumps({
+    "as it should be": ask(pods, variant()),
+    "a folder of the machine": ask(pods, variant(volumes=[*volumes, {"name": "m", "hostPath": {"path": "/"}}])),
+    "another's number": ask(pods, variant(securityContext={**security, "runAsUser": 70099})),
+    "another's pods": ask(f"/api/v1/namespaces/{other}/pods"),
+    "own pods": ask(f"/api/v1/namespaces/{namespace}/pods"),
+    "sessions": ask("/api/v1/namespaces/sessions/pods"),
+}))
+"""
+REACH = """\
+import json, socket
+
+def attempt(target):
+    try:
+        with socket.create_connection(target, timeout=4):
+            return "open"
+    except OSError as error:
+        return type(error).__name__
+
+print(json.dumps([attempt(tuple(target)) for target in TARGETS]))
+"""
+EXECUTOR_PORT, DRIVER_PORT = 40200, 40000
+
+
+@pytest.fixture(scope="module")
+def cluster(stack: LiveStack) -> str:
+    """The first cluster that the stack offers."""
+    if not (clusters := stack.parts["spark"]["clusters"]):
+        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark: cygnet:spark.clusters")
+    return str(clusters[0])
+
+
+@pytest.fixture(scope="module")
+def analyst(stack: LiveStack, cluster: str) -> Iterator[Visitor]:
+    """A user with a session that has a cluster."""
+    visitor = Visitor(stack, "physicist")
+    visitor.stop()
+    try:
+        visitor.start(spark=cluster)
+        visitor.run(PACKAGE)
+        yield visitor
+    finally:
+        visitor.stop()
+
+
+@pytest.fixture(scope="module")
+def notebook(analyst: Visitor) -> Iterator[Kernel]:
+    """The kernel of a notebook with a driver in it."""
+    kernel = analyst.kernel()
+    kernel.run(CONNECT, seconds=120)
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture(scope="module")
+def neighbour(stack: LiveStack, cluster: str) -> Iterator[Visitor]:
+    """Another one."""
+    visitor = Visitor(stack, "neighbour")
+    visitor.stop()
+    try:
+        visitor.start(spark=cluster)
+        yield visitor
+    finally:
+        visitor.stop()
+
+
+def namespace(stack: LiveStack, user: str) -> str | None:
+    """Where a user's executors are; nothing where there is no such place, or one that is going."""
+    found = stack.items("namespaces", f"--selector=cygnet.io/owner={user}")
+    return next((one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"]), None)
+
+
+def executors(stack: LiveStack, user: str) -> list[dict[str, Any]]:
+    """A user's executors that run."""
+    found = stack.items("pods", "--namespace", str(namespace(stack, user)))
+    return [pod for pod in found if pod["status"].get("phase") == "Running"]
+
+
+def test_a_notebook_computes_on_two_executors_with_its_own_software(notebook: Kernel) -> None:
+    told = json.loads(notebook.run(LOOK, seconds=200).splitlines()[-1])
+    assert 3.0 < told["pi"] < 3.3
+    assert told["executors"] == 2
+    assert told["same"]
+    assert json.loads(notebook.run(SECURED)) == ["true", "true", "true"]
+
+
+def test_a_session_makes_executors_and_nothing_else(stack: LiveStack, notebook: Kernel, neighbour: Visitor) -> None:
+    assert neighbour.is_ready()
+    where = f"namespace, other = {namespace(stack, 'physicist')!r}, {namespace(stack, 'neighbour')!r}\n"
+    said = json.loads(notebook.run(ASK + where + TRY_PODS))
+    # What is in order is still one more than the user may have, or there is room: both are answers to a good pod.
+    assert said["as it should be"][0] == 201 or "exceeded quota" in said["as it should be"][1]
+    assert "restricted" in said["a folder of the machine"][1]
+    assert "runs as its user" in said["another's number"][1]
+    # 422 is how Kubernetes says that a policy refuses.
+    assert {what: said[what][0] for what in said if what != "as it should be"} == {
+        "a folder of the machine": 403, "another's number": 422, "another's pods": 403, "own pods": 200,
+        "sessions": 403,
+    }  # fmt: skip
+
+
+def test_another_user_reaches_neither_executors_nor_their_driver(
+    stack: LiveStack, notebook: Kernel, neighbour: Visitor
+) -> None:
+    notebook.run(LOOK, seconds=200)  # so that there are some
+    session = stack.session_pod("physicist")
+    assert session
+    targets = [(pod["status"]["podIP"], EXECUTOR_PORT) for pod in executors(stack, "physicist")]
+    assert targets
+    driver = (session["status"]["podIP"], DRIVER_PORT)
+    assert json.loads(notebook.run(f"TARGETS = {targets!r}\n{REACH}")) == ["open"] * len(targets)
+    tried = f"TARGETS = {[*targets, driver]!r}\n{REACH}"
+    assert "open" not in json.loads(neighbour.run(tried))
+
+
+def test_a_kernel_that_is_restarted_leaves_no_executors(stack: LiveStack, analyst: Visitor, notebook: Kernel) -> None:
+    notebook.run(LOOK, seconds=200)
+    assert executors(stack, "physicist")
+    for kernel in analyst.kernels():
+        analyst.api("POST", f"/user/physicist/api/kernels/{kernel}/restart").raise_for_status()
+    until(lambda: not executors(stack, "physicist"), "its executors are gone", seconds=60)
+    with pytest.raises(KernelError):
+        notebook.run("sc.version")
+
+
+def test_the_place_of_executors_goes_with_the_session(stack: LiveStack, analyst: Visitor) -> None:
+    assert namespace(stack, "physicist")
+    analyst.stop()
+    gone = lambda: not stack.items("namespaces", "--selector=cygnet.io/owner=physicist")  # noqa: E731 - read at once
+    until(gone, "the namespace of its executors is gone", seconds=60)
+    left = stack.kubectl("get", "serviceaccounts,secrets,networkpolicies", "--namespace=sessions", "--output=name")
+    assert "spark-physicist" not in left

@@ -1,0 +1,336 @@
+"""Clusters for Spark at a real Kubernetes API: what the hub makes there, and what users get nothing else than.
+
+The hub's own code makes a session's namespace, with the roles and policies that the stack declares. Pods are refused or
+taken by the API alone; that they run is seen in the journeys.
+"""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.machines.kubernetes_api import KubernetesApi
+from tests.unit import program
+
+HUB, ADA, EVE = "of-the-hub", "of-adas-session", "of-eves-session"
+NAMESPACES = {ADA: "spark-ada-000001", EVE: "spark-eve-000001"}
+USERS = {
+    HUB: "system:serviceaccount:hub:hub",
+    **{token: f"system:serviceaccount:sessions:{name}" for token, name in NAMESPACES.items()},
+}
+STACK = {"cygnet:spark": {"clusters": {"here": {"kind": "kubernetes", "executors": {"max": 2, "memory_gib": 1}}}}}
+KINDS = {
+    "ClusterRole": "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
+    "ValidatingAdmissionPolicy": "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
+}
+# The hub's own code, in a process whose Kubernetes is the test's. Of the spawner it has what the code asks of it; the
+# end of a namespace's name, which is another each time, is given.
+THE_HUBS = """
+import asyncio, json, logging, sys
+from types import SimpleNamespace
+from kubespawner.clients import load_config, shared_client
+from kubespawner.objects import make_pod
+from cygnet_hub import executors
+from cygnet_hub.settings import Sessions
+from cygnet_hub.spark import Executors
+from tornado.web import HTTPError
+
+executors.secrets.token_hex = lambda _: "000001"
+sessions = Sessions.model_validate(json.loads(sys.argv[1]))
+
+async def main():
+    load_config()
+    those = Executors(sessions.spark, sessions.clusters)
+    for line in sys.stdin:
+        what, name, uid = json.loads(line)
+        spawner = SimpleNamespace(
+            user_options={"spark": "here"}, namespace="sessions", api=shared_client("CoreV1Api"), _log_name=name,
+            pod_reflector=SimpleNamespace(pods={}), log=logging.getLogger(),
+            user=SimpleNamespace(name=name),
+        )
+        pod = make_pod(
+            name=f"session-{name}", image=sessions.image, cmd=["x"], port=8888, uid=uid, gid=100, fs_gid=100,
+            image_pull_policy="IfNotPresent", labels={"hub.jupyter.org/username": name},
+            env={"HOME": f"/eos/user/{name[0]}/{name}", "USER": name}, volumes=[], volume_mounts=[],
+        )
+        try:
+            pod = await those.give(spawner, pod) if what == "give" else await those.take(spawner)
+            print(json.dumps(spawner.api.api_client.sanitize_for_serialization(pod)), flush=True)
+        except HTTPError as error:
+            print(json.dumps(error.jupyterhub_message), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def declared() -> program.Engine:
+    """A stack with a cluster for Spark."""
+    return program.run("site", STACK)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, declared: program.Engine) -> Iterator[KubernetesApi]:
+    """With what the stack makes there for Spark."""
+    made = KubernetesApi(tmp_path_factory.mktemp("kubernetes"), USERS)
+    ours = [
+        {"apiVersion": version, "kind": kind, **one.inputs}
+        for kind, version in KINDS.items()
+        for one in declared.of(kind)
+        if one.name.startswith("spark-")
+    ]
+    assert len(ours) == 7
+    rights = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "hub", "namespace": "sessions"}}
+    rules = next(one.inputs["rules"] for one in declared.of("Role") if one.name == "hub")
+    role_ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"}
+    subjects = [{"kind": "ServiceAccount", "name": "hub", "namespace": "hub"}]
+    try:
+        made.start()
+        made.kubectl("create", "namespace", "sessions")
+        made.apply(
+            *ours,
+            {**rights, "kind": "Role", "rules": rules},
+            {**rights, "kind": "RoleBinding", "roleRef": role_ref, "subjects": subjects},
+        )
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def hub(api: KubernetesApi, declared: program.Engine) -> Iterator[Callable[..., Any]]:
+    """Asks the hub's code to do something: hub("give", "ada", 70001)."""
+    told = yaml.safe_load(declared.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])["sessions"]
+    environment = {"PYTHONPATH": str(program.PROJECT / "images/hub"), "KUBECONFIG": str(api.kubeconfig(HUB))}
+    pipe = subprocess.PIPE
+    argv = [sys.executable, "-c", THE_HUBS, json.dumps(told)]
+    with subprocess.Popen(argv, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        asks, answers = process.stdin, process.stdout
+
+        def ask(*what: Any) -> Any:
+            asks.write(json.dumps(what) + "\n")
+            asks.flush()
+            return json.loads(answers.readline())
+
+        yield ask
+        asks.close()
+
+
+@pytest.fixture(scope="module")
+def sessions(api: KubernetesApi, hub: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+    """Sessions of two users, each with a cluster; by user their pods. What controllers would do is done for them."""
+    pods = {"ada": hub("give", "ada", 70001), "eve": hub("give", "eve", 70002)}
+    for name in NAMESPACES.values():
+        for account in ("default", "builder"):
+            api.kubectl("create", "serviceaccount", account, "--namespace", name)
+        quota = api.kubectl("get", "quota", "executors-of-a-user", "--namespace", name, "--output=json")
+        hard = json.loads(quota)["spec"]["hard"]
+        status = json.dumps({"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
+        patch = ("--subresource=status", "--type=merge", f"--patch={status}")
+        api.kubectl("patch", "quota", "executors-of-a-user", "--namespace", name, *patch)
+    return pods
+
+
+@pytest.fixture
+def executor(api: KubernetesApi, sessions: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The pod that Spark makes of what ada's session was told."""
+    assert sessions
+    told = api.kubectl("get", "secret", NAMESPACES[ADA], "--namespace=sessions", "--output=jsonpath={.data}")
+    told = json.loads(told)
+    pod = yaml.safe_load(_decoded(told["executor.yaml"]))
+    defaults = dict(line.split(" ", 1) for line in _decoded(told["spark-defaults.conf"]).splitlines())
+    container = pod["spec"]["containers"][0]
+    container["image"] = defaults["spark.kubernetes.container.image"]
+    container["args"] = ["executor"]
+    memory = "1024Mi"
+    container["resources"]["limits"] |= {"memory": memory, "cpu": defaults["spark.kubernetes.executor.limit.cores"]}
+    container["resources"]["requests"] = {"memory": memory, "cpu": "100m"}
+    pod["metadata"] = {"name": "spark-exec-1", "labels": {"spark-role": "executor"}}
+    return pod
+
+
+def _decoded(text: str) -> str:
+    return subprocess.run(["base64", "--decode"], input=text, capture_output=True, text=True, check=True).stdout
+
+
+def refused(api: KubernetesApi, token: str, manifest: dict[str, Any], namespace: str | None = NAMESPACES[ADA]) -> str:
+    """Why an object is refused; nothing where it would be taken. It is not made."""
+    where = [f"--namespace={namespace}"] if namespace else []
+    try:
+        api.kubectl("create", "--dry-run=server", "--filename=-", *where, token=token, stdin=json.dumps(manifest))
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def test_what_spark_makes_is_taken(api: KubernetesApi, executor: dict[str, Any]) -> None:
+    assert refused(api, ADA, executor) == ""
+
+
+ROOT_FOLDER = {"name": "machine", "hostPath": {"path": "/"}}
+OWN = "an executor runs as its user"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        ("spec.securityContext.runAsUser", 70002, OWN),
+        ("spec.securityContext.runAsUser", None, OWN),
+        ("spec.securityContext.runAsGroup", 0, OWN),
+        ("spec.securityContext.fsGroup", 4, OWN),
+        ("spec.securityContext.supplementalGroups", [4], OWN),
+        ("spec.containers.0.securityContext.runAsUser", 70002, OWN),
+        ("spec.containers.0.securityContext.runAsGroup", 4, OWN),
+        ("spec.containers.0.image", "r/cygnet/hub:1", "of the image of sessions"),
+        ("spec.initContainers", "the same", "is one container"),
+        ("spec.volumes.+", ROOT_FOLDER, "restricted volume types"),
+        ("spec.volumes.+", {"name": "more", "configMap": {"name": "kube-root-ca.crt"}}, "volumes of its namespace"),
+        ("spec.volumes.+", {"name": "more", "projected": {"sources": []}}, "volumes of its namespace"),
+        ("spec.volumes.+", {"name": "more", "persistentVolumeClaim": {"claimName": "cvmfs"}}, "write to software"),
+        ("spec.volumes.+", {"name": "more", "persistentVolumeClaim": {"claimName": "other"}}, "write to software"),
+        # Kubernetes adds a volume for its token before the policies are asked.
+        ("spec.automountServiceAccountToken", True, "volumes of its namespace"),
+        ("spec.automountServiceAccountToken", None, "volumes of its namespace"),
+        ("spec.serviceAccountName", "builder", "no account"),
+        ("spec.nodeName", "w1", "chooses an executor's machine"),
+        ("spec.tolerations", [{"operator": "Exists"}], "chooses an executor's machine"),
+        ("spec.tolerations", [{"key": "cygnet.io/unwell"}], "chooses an executor's machine"),
+        ("spec.priorityClassName", "system-node-critical", "chooses an executor's machine"),
+        ("spec.schedulerName", "mine", "chooses an executor's machine"),
+        ("spec.terminationGracePeriodSeconds", 3600, "ends when it is told to"),
+        ("metadata.finalizers", ["example.org/never"], "ends when it is told to"),
+        ("spec.containers.0.securityContext.readOnlyRootFilesystem", False, "within its limits"),
+        ("spec.containers.0.terminationMessagePath", "/tmp/log", "within its limits"),  # noqa: S108
+        ("spec.containers.0.securityContext.allowPrivilegeEscalation", True, "PodSecurity"),
+        ("spec.containers.0.securityContext.capabilities", {"add": ["SYS_ADMIN"]}, "PodSecurity"),
+        ("spec.hostNetwork", True, "PodSecurity"),
+        ("spec.hostPID", True, "PodSecurity"),
+        ("spec.containers.0.ports", [{"containerPort": 9999, "hostPort": 9999}], "PodSecurity"),
+        ("spec.securityContext.runAsUser", 0, "PodSecurity"),
+        ("spec.containers.0.resources.limits.memory", "64Gi", "exceeded quota: executors-of-a-user"),
+        ("spec.containers.0.resources.limits.ephemeral-storage", None, "within its limits"),
+        ("spec.containers.0.resources.limits.cpu", None, "failed quota: executors-of-a-user"),
+    ],
+)  # fmt: skip
+def test_another_pod_is_refused(
+    api: KubernetesApi, executor: dict[str, Any], path: str, value: object, why: str
+) -> None:
+    pod = copy.deepcopy(executor)
+    *above, last = path.split(".")
+    place: Any = pod
+    for step in above:
+        place = place[int(step)] if isinstance(place, list) else place[step]
+    if last == "+":
+        place.append(value)
+    elif value is None:
+        del place[last]
+    else:
+        again = [{**pod["spec"]["containers"][0], "name": "again"}]
+        place[last] = again if value == "the same" else value
+        if last == "memory":
+            pod["spec"]["containers"][0]["resources"]["requests"][last] = value
+    assert why in refused(api, ADA, pod)
+
+
+def test_a_session_sees_and_makes_nothing_elsewhere(api: KubernetesApi, executor: dict[str, Any]) -> None:
+    for namespace in (NAMESPACES[EVE], "sessions", "default", "kube-system"):
+        assert "cannot create resource" in refused(api, ADA, executor, namespace)
+    for what in ("get pods", "delete pods", "get secrets"):
+        for namespace in (NAMESPACES[EVE], "sessions"):
+            assert not may(api, ADA, what, namespace), (what, namespace)
+    there = NAMESPACES[ADA]
+    assert all(may(api, ADA, f"{verb} pods", there) for verb in ("get", "list", "watch", "create", "delete"))
+    for what in (
+        "update pods", "patch pods", "create pods --subresource=exec", "get secrets", "create configmaps",
+        "create serviceaccounts", "create rolebindings", "delete resourcequotas", "delete networkpolicies",
+    ):  # fmt: skip
+        assert not may(api, ADA, what, there), what
+
+
+def may(api: KubernetesApi, token: str, what: str, namespace: str) -> bool:
+    try:
+        return api.kubectl("auth", "can-i", *what.split(), f"--namespace={namespace}", token=token).strip() == "yes"
+    except AssertionError:
+        return False
+
+
+def test_the_session_has_its_cluster(sessions: dict[str, dict[str, Any]]) -> None:
+    pod = sessions["ada"]
+    assert pod["metadata"]["labels"]["cygnet.io/spark"] == "here"
+    assert pod["spec"]["serviceAccountName"] == NAMESPACES[ADA]
+    assert pod["spec"]["automountServiceAccountToken"] is True
+    assert {"name": "spark", "secret": {"secretName": NAMESPACES[ADA], "defaultMode": 0o440}} in pod["spec"]["volumes"]
+
+
+def named(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    version = {"RoleBinding": "rbac.authorization.k8s.io/v1"}.get(kind, "v1")
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **more.pop("metadata", {})}, **more}
+
+
+LEVEL = "pod-security.kubernetes.io/enforce"
+GOOD = {"cygnet.io/part": "spark", "cygnet.io/uid": "70003", LEVEL: "restricted"}
+VOLUME = {
+    "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "hostPath": {"path": "/eos"},
+    "claimRef": {"namespace": "spark-bob-1", "name": "eos"},
+}  # fmt: skip
+ELSEWHERE = {"namespace": "default", "name": "eos"}
+ROLE = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cygnet-spark-driver"}
+SUBJECTS = [{"kind": "ServiceAccount", "name": "default", "namespace": "sessions"}]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "namespace", "why"),
+    [
+        (named("Namespace", "spark-bob-1", metadata={"labels": GOOD}), None, ""),
+        (named("Namespace", "bob", metadata={"labels": GOOD}), None, "namespaces for executors only"),
+        (named("Namespace", "spark-bob", metadata={"labels": GOOD | {LEVEL: "baseline"}}), None, "level restricted"),
+        (named("Namespace", "spark-bob", metadata={"labels": {"cygnet.io/uid": "1"}}), None, "for executors only"),
+        (named("PersistentVolume", "spark-bob-1-eos", spec=VOLUME), None, ""),
+        (named("PersistentVolume", "spark-bob", spec=VOLUME | {"hostPath": {"path": "/"}}), None, "software and homes"),
+        (named("PersistentVolume", "spark-bob", spec=VOLUME | {"claimRef": ELSEWHERE}), None, "software and homes"),
+        (named("RoleBinding", "another", roleRef=ROLE, subjects=SUBJECTS), NAMESPACES[ADA], ""),
+        (named("RoleBinding", "another", roleRef=ROLE, subjects=SUBJECTS), "kube-system", "executors or sessions"),
+        (named("RoleBinding", "another", roleRef=ROLE, subjects=SUBJECTS), "sessions", "executors or sessions"),
+        (named("RoleBinding", "another", roleRef=ROLE | {"name": "cluster-admin"}, subjects=SUBJECTS), NAMESPACES[ADA],
+            "attempting to grant RBAC permissions not currently held"),
+        (named("Secret", "more"), NAMESPACES[ADA], ""),
+        (named("Secret", "more"), "kube-system", "executors or sessions"),
+        (named("Pod", "more", spec={"containers": [{"name": "a", "image": "b"}]}), NAMESPACES[ADA], "cannot create"),
+    ],
+)  # fmt: skip
+def test_the_hub_makes_what_is_for_executors(
+    api: KubernetesApi, sessions: dict[str, Any], manifest: dict[str, Any], namespace: str | None, why: str
+) -> None:
+    assert sessions
+    said = refused(api, HUB, manifest, namespace)
+    assert why in said
+    assert bool(why) == bool(said)
+
+
+def test_the_hub_removes_no_other_namespace(api: KubernetesApi) -> None:
+    with pytest.raises(AssertionError, match="removes what is for executors only"):
+        api.kubectl("delete", "namespace", "sessions", "--wait=false", token=HUB)
+
+
+def test_what_a_session_had_goes_with_it(api: KubernetesApi, hub: Callable[..., Any], sessions: dict[str, Any]) -> None:
+    assert sessions
+    hub("take", "eve", 70002)
+    namespace = json.loads(api.kubectl("get", "namespace", NAMESPACES[EVE], "--output=json"))
+    assert "deletionTimestamp" in namespace["metadata"]
+    left = api.kubectl("get", "serviceaccounts,secrets,networkpolicies", "--namespace=sessions", "--output=name")
+    assert "spark-eve" not in left
+    assert "spark-ada" in left
+    volumes = json.loads(api.kubectl("get", "persistentvolumes", "--output=json"))["items"]
+    assert {one["metadata"]["name"] for one in volumes if "deletionTimestamp" not in one["metadata"]} == {
+        "spark-ada-000001-cvmfs",
+        "spark-ada-000001-eos",
+    }
