@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
+PROJECT = "cygnet"
+"""Whose keys in a stack file are ours."""
+
 
 class PartConfig(BaseModel):
     """A part's configuration: frozen, and an unknown key is an error rather than ignored."""

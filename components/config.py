@@ -4,25 +4,22 @@ A stack file (`stacks/Pulumi.<stack>.yaml`) has one key per part, `cygnet:<part>
 that makes the stack `local`. All findings are reported at once, each with its place and its cure.
 """
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Network
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from pulumi.runtime import config as pulumi_config
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, model_validator
 
 from components.auth import WITH_NAMES, AuthConfig
-from components.base import PartConfig
+from components.base import PROJECT, PartConfig
 from components.cluster import ClusterConfig
 from components.cvmfs import CvmfsConfig
 from components.eos import EosConfig, unknown_groups
 from components.errors import CygnetError
 from components.files import FilesConfig, has_page
+from components.findings import findings
 from components.gateway import PORTS_OF_THE_MACHINE, GatewayConfig
 from components.health import HealthConfig
 from components.hub_config import HubConfig
@@ -36,17 +33,6 @@ from components.sources import nspawn
 from components.sources.source import WantedAddress
 from components.spark import NEEDED, SparkConfig
 from components.storage import StorageConfig
-
-PROJECT = "cygnet"
-
-_SHOWN_CHARACTERS = 60
-_REASONS = {
-    "list_type": "Input should be a list",
-    "tuple_type": "Input should be a list",
-    "model_type": "Input should be keys with values",
-    "string_pattern_mismatch": "Input should be of another form",
-}
-"""Findings of pydantic that speak of Python, in words of YAML."""
 
 
 class ConfigError(CygnetError):
@@ -271,8 +257,9 @@ def parse(document: Mapping[str, Any], file: str) -> ServiceConfig:
     try:
         return ServiceConfig.model_validate(document)
     except ValidationError as error:
-        findings = [f"  {finding}" for finding in _findings(error, file)]
-        raise ConfigError("\n".join([f"{file}: {_count(findings)}, nothing was changed", *findings])) from None
+        found = [f"  {finding}" for finding in findings(error, ServiceConfig, file)]
+        count = "1 finding" if len(found) == 1 else f"{len(found)} findings"
+        raise ConfigError("\n".join([f"{file}: {count}, nothing was changed", *found])) from None
 
 
 def schema() -> dict[str, Any]:
@@ -322,89 +309,3 @@ def _value(text: Any) -> Any:
         return json.loads(text)
     except (TypeError, ValueError):
         return text
-
-
-def _count(findings: list[str]) -> str:
-    return "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
-
-
-def _findings(error: ValidationError, file: str) -> Iterator[str]:
-    for detail in error.errors(include_url=False):
-        place, field = _place(detail["loc"]), _field(detail["loc"])
-        if detail["type"] == "missing" and field and field.annotation is SecretStr:
-            stack = file.removeprefix("stacks/Pulumi.").removesuffix(".yaml")
-            yield f"{place} is missing: .venv/bin/pulumi config set --stack {stack} --path --secret {place}"
-        else:
-            yield f"{place}: {_explanation(detail)}"
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """A place as it is written in a stack file.
-
-    >>> _place(("auth", "accounts", 0))
-    'cygnet:auth.accounts[0]'
-    """
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return f"{PROJECT}:{path.removeprefix('.')}" if path else PROJECT
-
-
-def _explanation(detail: ErrorDetails) -> str:
-    if detail["type"] == "extra_forbidden":
-        return _unknown_key(detail["loc"])
-    if detail["type"] == "value_error":
-        return detail["msg"].removeprefix("Value error, ")
-    reason = _REASONS.get(detail["type"], detail["msg"])
-    meaning = _meaning(detail["loc"])
-    return f"{reason}, not {_shown(detail['input'])}{f'. It is: {meaning}' if meaning else ''}"
-
-
-def _shown(value: Any) -> str:
-    """A value as it may stand in a log: not all of one that is long, or should have been a secret."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    *parents, key = location
-    model = _model_at(parents)
-    known = sorted(model.model_fields) if model else []
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-    if near:
-        return f"unknown key; did you mean '{near[0]}'?"
-    return f"unknown key; remove it, or use one of: {', '.join(known)}"
-
-
-def _meaning(location: tuple[int | str, ...]) -> str | None:
-    """What a field is, by the description it was declared with; an element of a list is what the list is."""
-    if location and isinstance(location[-1], int):
-        return _meaning(location[:-1])
-    field = _field(location)
-    return field.description if field else None
-
-
-def _field(location: tuple[int | str, ...]) -> FieldInfo | None:
-    *parents, key = location or ("",)
-    model = _model_at(parents)
-    return model.model_fields.get(str(key)) if model else None
-
-
-def _model_at(path: list[int | str]) -> type[BaseModel] | None:
-    """The model that a path of keys leads to; lists and mappings lead to the model of their elements."""
-    model: type[BaseModel] | None = ServiceConfig
-    for step in path:
-        if model is None:
-            return None
-        if isinstance(step, str) and step in model.model_fields:
-            model = _model_in(model.model_fields[step].annotation)
-        elif named := get_type_hints(model).get("__pydantic_extra__"):
-            model = _model_in(named) or model
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, list, tuple, dict):
-        found = (_model_in(argument) for argument in get_args(annotation))
-        return next((model for model in found if model), None)
-    return None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from components import config
+from components.base import PROJECT
 from components.parts import PARTS
 
 _HEAD = """\
@@ -48,7 +49,7 @@ def page() -> str:
     sections = [_HEAD]
     for key, reference in schema["properties"]["config"]["properties"].items():
         lines = [
-            f"\n## `{key}`\n\n{PARTS[key.removeprefix(f'{config.PROJECT}:')].what}.\n",
+            f"\n## `{key}`\n\n{PARTS[key.removeprefix(f'{PROJECT}:')].what}.\n",
             "| Key | Value | Default | What it is |\n| --- | --- | --- | --- |",
             *(f"| `{row.key}` | {row.value} | {row.default} | {row.meaning} |" for row in rows(reference, schema)),
         ]

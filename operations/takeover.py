@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from components.config import PROJECT
+from components.base import PROJECT
 from engine import folders
 from operations import orphans
 from operations.stack import Stack

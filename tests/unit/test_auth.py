@@ -103,7 +103,7 @@ def test_rights_are_of_groups_that_are_there() -> None:
     [
         (
             {"auth": {"rights": {"features": {"huge": ["lab"]}}, "groups": {"lab": ["physicist"]}}},
-            "auth.rights.features has huge, which is no release or view of cygnet:software and no size",
+            "auth.rights.features has huge, which is no release or view of cygnet:software, no size",
         ),
         (
             {

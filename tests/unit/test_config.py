@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from components import config
 from components.config import ConfigError, ServiceConfig, parse
+from components.findings import model_in
 from components.parts import PARTS
 from operations import reference
 from tests.live.own import CONFIG
@@ -42,7 +43,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a part that is like no other": (
         {"zzz": {}},
         "cygnet:zzz: unknown key; remove it, or use one of: auth, cluster, cvmfs, eos, files, gateway, health, hub, "
-        "login, machines, monitor, registry, software, storage",
+        "login, machines, monitor, registry, software, spark, storage",
     ),
     "a key that is misspelt": (
         {"gateway": {"hostnme": "a.example"}},
@@ -423,7 +424,7 @@ def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """A model, and those in it."""
     yield model
     for field in model.model_fields.values():
-        inner = config._model_in(field.annotation)
+        inner = model_in(field.annotation)
         if inner:
             yield from models(inner)
 
@@ -433,7 +434,7 @@ def test_every_key_says_what_it_is() -> None:
         f"{model.__name__}.{name}"
         for model in set(models(ServiceConfig)) - {ServiceConfig}
         for name, field in model.model_fields.items()
-        if not field.description and config._model_in(field.annotation) is None
+        if not field.description and model_in(field.annotation) is None
     ]
     assert silent == []
 

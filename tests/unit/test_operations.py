@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from components import lifetime
-from components.config import PROJECT
+from components.base import PROJECT
 from components.errors import CygnetError
 from components.sources import base_image
 from engine import cache

@@ -224,15 +224,15 @@ def test_executors_and_drivers_talk_to_each_other_only(executors: ModuleType) ->
 
 
 def test_a_choice_of_the_start_page(executors: ModuleType) -> None:
-    config = importlib.import_module("cygnet_hub.config")
+    page = importlib.import_module("cygnet_hub.choices")
     settings = importlib.import_module("cygnet_hub.settings")
     sessions = settings.Sessions(
         image=IMAGE, size={"cores": 1, "memory_gib": 1}, eos_claim="eos", cvmfs_claim="cvmfs", **told()
     )
-    ((profile),) = config.start_page(sessions)
+    ((profile),) = page.start_page(sessions)
     choices = profile["profile_options"]["spark"]["choices"]
     assert [(name, one.get("default", False)) for name, one in choices.items()] == [("none", True), ("here", False)]
-    assert config.titles(sessions)["spark"] == {"none": "None", "here": "Spark on this service"}
+    assert page.titles(sessions)["spark"] == {"none": "None", "here": "Spark on this service"}
     hooks = importlib.import_module("cygnet_hub.spark").hooks
     assert set(hooks(sessions.spark, sessions.clusters)) == {"modify_pod_hook", "post_stop_hook"}
     assert hooks(None, ()) == {}
