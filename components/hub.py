@@ -15,7 +15,7 @@ from components.cvmfs import Cvmfs
 from components.cvmfs_pods import CvmfsPods
 from components.eos import Eos
 from components.hub_config import HubConfig
-from components.hub_pods import HUB_PORTS, HUB_RULES, NODE_RULES, hub_spec, proxy_spec
+from components.hub_pods import DATABASE_CLAIM, HUB_PORTS, HUB_RULES, NODE_RULES, hub_spec, proxy_spec
 from components.kubernetes import digest, images_spec
 from components.policies import (
     HUB_NAMESPACE,
@@ -39,8 +39,6 @@ from components.software import Software
 from components.spark import HUB_RULES_IN_SESSIONS, Spark
 from components.storage import Storage
 
-_MOVING = ("hub", "proxy")
-"""Images of what there is one of and what another control plane can take over."""
 EXTENSIONS = "/usr/local/share/cygnet/extensions"
 """Where the session's image has them, by name."""
 PAGES: Mapping[str, Mapping[str, str]] = {
@@ -84,6 +82,8 @@ class Hub(pulumi.ComponentResource):
     ) -> None:
         super().__init__("cygnet:index:Hub", name, None, opts)
         self._cluster = cluster
+        # What there is one of, and what another control plane can take over.
+        self._images = ("hub", "proxy", *(("postgresql",) if config.database == "postgresql" else ()))
         self._inside = cluster.inside(self)
         self._with_monitor = with_monitor
         self.namespace = cluster.namespace(HUB_NAMESPACE, parent=self)
@@ -99,7 +99,7 @@ class Hub(pulumi.ComponentResource):
             claims["eos"] = for_sessions("eos", eos.folder, "ReadWriteMany")
         secret, proxy_secret = self._secret(auth)
         proxy = self._proxy(registry.image("proxy"), proxy_secret)
-        self._database(storage)
+        self._volumes(storage)
         settings = pulumi.Output.all(
             image=registry.image("session"),
             storage_class=storage.storage_class,
@@ -119,7 +119,7 @@ class Hub(pulumi.ComponentResource):
                 rights=auth.rights,
             )
         )
-        self._hub(registry.image("hub"), settings.apply(yaml.safe_dump), secret)
+        self._hub(registry, settings.apply(yaml.safe_dump), secret)
         self.proxy_address = proxy.metadata.apply(lambda given: f"{given.name}.{given.namespace}.svc:{PROXY_PORT}")
         self.register_outputs({"proxy_address": self.proxy_address})
 
@@ -189,7 +189,7 @@ class Hub(pulumi.ComponentResource):
             opts=self._inside,
         )
         if self._cluster.moves:
-            moving = pulumi.Output.all(*map(registry.image, _MOVING))
+            moving = pulumi.Output.all(*map(registry.image, self._images))
             k8s.apps.v1.DaemonSet(
                 "moving-images",
                 metadata=self._metadata("moving-images"),
@@ -248,17 +248,23 @@ class Hub(pulumi.ComponentResource):
             opts=self._inside,
         )
 
-    def _database(self, storage: Storage) -> None:
-        storage.claim("hub", metadata=self._metadata("hub"), opts=self._inside)
+    def _volumes(self, storage: Storage) -> None:
+        """What the hub writes, and what its database does: neither sees the other's files."""
+        for name in ("hub", *((DATABASE_CLAIM,) if "postgresql" in self._images else ())):
+            storage.claim(name, metadata=self._metadata(name), opts=self._inside)
 
-    def _hub(self, image: pulumi.Output[str], settings: pulumi.Output[str], secret: pulumi.Output[str]) -> None:
+    def _hub(self, registry: Registry, settings: pulumi.Output[str], secret: pulumi.Output[str]) -> None:
         k8s.core.v1.ConfigMap("hub", metadata=self._metadata("hub"), data={"hub.yaml": settings}, opts=self._inside)
         started_with = digest(settings, secret)
         k8s.apps.v1.Deployment(
             "hub",
             metadata=self._metadata("hub"),
-            spec=pulumi.Output.all(image, started_with).apply(
-                lambda given: hub_spec(*given, on_control_plane=self._cluster.has_control_plane)
+            spec=pulumi.Output.all(started_with, *map(registry.image, self._images)).apply(
+                lambda given: hub_spec(
+                    dict(zip(self._images, given[1:], strict=True)),
+                    given[0],
+                    on_control_plane=self._cluster.has_control_plane,
+                )
             ),
             opts=self._inside,
         )
@@ -320,6 +326,7 @@ def hub_settings(
         "hub_url": f"http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}",
         "proxy_api_url": f"http://proxy-api.{HUB_NAMESPACE}.svc:{PROXY_API_PORT}",
         "trusted_networks": list(trusted_networks),
+        "database": config.database,
         "active_session_limit": config.active_session_limit,
         **({"files_port": SIGN_IN_PORT} if with_files else {}),
         **({"monitor_port": MONITOR_SIGN_IN_PORT} if with_monitor else {}),

@@ -55,6 +55,13 @@ class HubConfig(PartConfig):
             "cygnet:auth.rights.max_age_hours says it for groups; 0: never",
         ),
     ] = 0
+    database: Annotated[
+        Literal["sqlite", "postgresql"],
+        Field(
+            description="Where the hub keeps users, sessions and tokens; sqlite: a file; postgresql: a server beside "
+            "the hub, for hundreds of users"
+        ),
+    ] = "sqlite"
     active_session_limit: Annotated[
         int, Field(ge=0, le=100_000, description="Sessions at the same time; 0: as many as fit")
     ] = 0

@@ -1,7 +1,9 @@
 """The hub's own pods, and what it may do in the cluster: as plain data."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from components import postgresql
 from components.kubernetes import SCRATCH, container, pod_template
 from components.policies import (
     HUB_NAMESPACE,
@@ -15,24 +17,37 @@ from components.policies import (
 
 _SETTINGS = "/etc/cygnet"
 _SECRETS = "/etc/cygnet/secrets"
-_DATABASE = "/srv/jupyterhub"
+_STATE = "/srv/jupyterhub"
+DATABASE = "jupyterhub"
+"""The hub's, where that is a server."""
+DATABASE_CLAIM = "hub-database"
 
 
 HUB_PORTS = {"api": HUB_PORT, "sign-in": SIGN_IN_PORT, "monitor": MONITOR_SIGN_IN_PORT}
 """The hub's own, and those of its services, by name; nothing listens at one of a page that the stack has not."""
 
 
-def hub_spec(image: str, started_with: str, *, on_control_plane: bool = True) -> dict[str, Any]:
-    """One hub; it may only be one, for its database is a file."""
+def hub_spec(images: Mapping[str, str], started_with: str, *, on_control_plane: bool = True) -> dict[str, Any]:
+    """One hub; it may only be one, whatever its database is: JupyterHub keeps in memory what it does.
+
+    Args:
+        images: Of hub, and of postgresql where that is its database.
+        started_with: Another one starts another pod.
+        on_control_plane: Whether it runs there; else anywhere.
+    """
     hub = container(
         "hub",
-        image,
+        images["hub"],
         ports=HUB_PORTS,
-        mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _DATABASE, "scratch": SCRATCH},
+        mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _STATE, "scratch": SCRATCH},
         requests={"cpu": "50m", "memory": "200Mi"},
         limits={"memory": "1Gi"},
         ready={"httpGet": {"path": "/hub/health", "port": "api"}, "periodSeconds": 2},
     )
+    before, volumes = [], {}
+    if "postgresql" in images:
+        before = [postgresql.first(postgresql.container_of(images["postgresql"], DATABASE, data="server"))]
+        volumes = {"server": {"persistentVolumeClaim": {"claimName": DATABASE_CLAIM}}}
     return {
         "replicas": 1,
         "strategy": {"type": "Recreate"},
@@ -40,12 +55,14 @@ def hub_spec(image: str, started_with: str, *, on_control_plane: bool = True) ->
         "template": pod_template(
             labels("hub"),
             hub,
+            before=before,
             annotations={"cygnet.io/settings": started_with},
             volumes={
                 "settings": {"configMap": {"name": "hub"}},
                 "secrets": {"secret": {"secretName": "hub", "defaultMode": 0o440}},
                 "database": {"persistentVolumeClaim": {"claimName": "hub"}},
                 "scratch": {"emptyDir": {}},
+                **volumes,
             },
             service_account="hub",
             on_control_plane=on_control_plane,

@@ -81,6 +81,7 @@ def container(
 def pod_template(
     labels: Mapping[str, str],
     *containers: Mapping[str, Any],
+    before: Sequence[Mapping[str, Any]] = (),
     volumes: Mapping[str, Mapping[str, Any]] | None = None,
     annotations: Mapping[str, str] | None = None,
     service_account: str | None = None,
@@ -88,6 +89,8 @@ def pod_template(
     node: str | None = None,
 ) -> dict[str, Any]:
     """A pod of unprivileged containers; it knows the API server only with a `service_account`.
+
+    Those in `before` start first.
 
     Where it runs: anywhere, on a machine of the control plane, or on the one `node`.
     """
@@ -103,6 +106,7 @@ def pod_template(
             **({"serviceAccountName": service_account} if service_account else {}),
             "enableServiceLinks": False,
             "securityContext": dict(_POD_SECURITY),
+            **({"initContainers": [dict(one) for one in before]} if before else {}),
             "containers": [dict(one) for one in containers],
             "volumes": [{"name": name, **volume} for name, volume in (volumes or {}).items()],
             "tolerations": [

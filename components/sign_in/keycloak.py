@@ -13,6 +13,7 @@ import pulumi_kubernetes as k8s
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 from pydantic import Field
 
+from components import postgresql
 from components.base import PartConfig
 from components.cluster import Cluster
 from components.kubernetes import SCRATCH, container, pod_template
@@ -247,7 +248,7 @@ def deployment_spec(
     )
     containers = [keycloak]
     if config.database == "postgresql":
-        containers.append(_postgresql(images["postgresql"]))
+        containers.append(postgresql.container_of(images["postgresql"], _DATABASE, data="data"))
     template = pod_template(
         _LABELS,
         *containers,
@@ -267,16 +268,6 @@ def deployment_spec(
     }
 
 
-POSTGRESQL = {"KC_DB_URL": "jdbc:postgresql://127.0.0.1/keycloak", "KC_DB_USERNAME": "keycloak"}
-"""It lets in whoever is in the same pod, and listens nowhere else."""
-
-
-def _postgresql(image: str) -> dict[str, Any]:
-    return container(
-        "postgresql",
-        image,
-        mounts={"data": "/var/lib/postgresql", "scratch": SCRATCH},
-        requests={"cpu": "20m", "memory": "64Mi"},
-        limits={"memory": "512Mi"},
-        ready={"exec": {"command": ["pg_isready", "--host=127.0.0.1", "--quiet"]}, "periodSeconds": 2},
-    )
+_DATABASE = "keycloak"
+POSTGRESQL = {"KC_DB_URL": f"jdbc:postgresql://127.0.0.1/{_DATABASE}", "KC_DB_USERNAME": _DATABASE}
+"""How it comes to the one beside it."""

@@ -190,7 +190,7 @@ def test_kernels_for_everybody_are_in_folders_that_sessions_share(folder: str) -
 
 def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
-    other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"]}
+    other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"], "database": "postgresql"}
     other |= {"kernels": ["/eos/a"], "extensions": ["swanhelp"]}
     other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
     other |= {"scripts": True, "pages": ["lab", "document"], "gpu_claim_minutes": 5}
@@ -258,11 +258,12 @@ def test_the_addresses_that_the_hub_is_told_are_services_of_ours(local: program.
 @pytest.mark.parametrize(
     "template",
     [
-        hub_pods.hub_spec("r/hub:1", "digest")["template"],
+        hub_pods.hub_spec({"hub": "r/hub:1"}, "digest")["template"],
+        hub_pods.hub_spec({"hub": "r/hub:1", "postgresql": "r/postgresql:1"}, "digest")["template"],
         hub_pods.proxy_spec("r/proxy:1", "digest")["template"],
         images_spec("session-image", ["r/session:1"], "r/pause:1")["template"],
     ],
-    ids=["hub", "proxy", "session-image"],
+    ids=["hub", "hub with its database", "proxy", "session-image"],
 )
 def test_pods_keep_to_the_level_that_their_namespace_enforces(template: dict[str, Any]) -> None:
     assert violations(template["spec"]) == []
@@ -309,8 +310,29 @@ def test_sessions_keep_to_the_level_that_their_namespace_enforces(eos: bool) -> 
     assert "privileged" not in json.dumps(pod)
 
 
+def test_a_database_that_is_a_server_starts_before_the_hub_and_shares_no_files_with_it() -> None:
+    engine = program.run("site", {"cygnet:hub": {"database": "postgresql"}})
+    spec = engine.one("Deployment", "hub").inputs["spec"]["template"]["spec"]
+    (database,), (hub,) = spec["initContainers"], spec["containers"]
+    assert database["restartPolicy"] == "Always"
+    assert database["startupProbe"]["exec"]["command"][0] == "pg_isready"
+    claims = {
+        one["name"]: one["persistentVolumeClaim"]["claimName"]
+        for one in spec["volumes"]
+        if "persistentVolumeClaim" in one
+    }
+    kept = [
+        {claims[one["name"]] for one in container["volumeMounts"] if one["name"] in claims}
+        for container in (database, hub)
+    ]
+    assert kept == [{"hub-database"}, {"hub"}]
+    assert engine.one("PersistentVolumeClaim", "hub-database")
+
+
 def test_new_settings_start_a_new_hub() -> None:
-    one, two = (hub_pods.hub_spec("r/hub:1", digest)["template"]["metadata"]["annotations"] for digest in ("a", "b"))
+    one, two = (
+        hub_pods.hub_spec({"hub": "r/hub:1"}, digest)["template"]["metadata"]["annotations"] for digest in ("a", "b")
+    )
     assert one != two
 
 

@@ -186,6 +186,10 @@ def test_a_restart_of_the_hub_ends_nothing() -> None:
     assert made().CryptKeeper["keys"] == [bytes.fromhex("cd" * 32)]
 
 
+def test_a_database_that_is_a_server_is_on_the_pod_s_loopback() -> None:
+    assert made(database="postgresql").JupyterHub.db_url == "postgresql+psycopg2://jupyterhub@127.0.0.1/jupyterhub"
+
+
 def test_a_page_of_files_has_a_service_that_users_may_use_and_a_link() -> None:
     told = made(files_port=8082).JupyterHub
     (service,) = told.services

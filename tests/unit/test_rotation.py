@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from cygnet_hub.kept import DATABASE, encrypt_anew
+from cygnet_hub.kept import database_url, encrypt_anew
 from cygnet_hub.settings import Secrets
 
 from components import rotation, secrets
@@ -153,22 +153,22 @@ def test_a_key_that_is_none_is_refused(wrong: str) -> None:
 
 
 def test_what_was_kept_is_encrypted_anew(tmp_path: Path) -> None:
-    lost = sealed(KEYS[2], b"of a key that is lost")
-    with sqlite3.connect(tmp_path / DATABASE) as database:
+    lost, url = sealed(KEYS[2], b"of a key that is lost"), database_url("sqlite", tmp_path)
+    file = url.removeprefix("sqlite:///")
+    with sqlite3.connect(file) as database:
         database.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, encrypted_auth_state BLOB)")
         rows = [(sealed(KEYS[1], b"former"),), (sealed(KEYS[0], b"newest"),), (None,), (lost,)]
         database.executemany("INSERT INTO users (encrypted_auth_state) VALUES (?)", rows)
-    assert encrypt_anew(tmp_path, KEYS[:1]) == 0
-    assert encrypt_anew(tmp_path, KEYS[:2]) == 2
-    with sqlite3.connect(tmp_path / DATABASE) as database:
+    assert encrypt_anew(url, KEYS[:1]) == 0
+    assert encrypt_anew(url, KEYS[:2]) == 2
+    with sqlite3.connect(file) as database:
         found = [row[0] for row in database.execute("SELECT encrypted_auth_state FROM users ORDER BY id")]
     assert [opened(KEYS[0], kept) for kept in found[:2]] == [b"former", b"newest"]
     assert found[2:] == [None, lost]
 
 
 def test_before_the_first_start_there_is_nothing_to_encrypt(tmp_path: Path) -> None:
-    assert encrypt_anew(tmp_path, KEYS) == 0
-    assert not list(tmp_path.iterdir())
+    assert encrypt_anew(database_url("sqlite", tmp_path), KEYS) == 0
 
 
 # What the operator says and is told

@@ -20,7 +20,7 @@ from cygnet_hub.choices import TEMPLATES, choices, last_choice, literal, open_to
 from cygnet_hub.ending import SessionsProxy
 from cygnet_hub.gpus import Pool
 from cygnet_hub.guests import Guests, admitting
-from cygnet_hub.kept import DATABASE
+from cygnet_hub.kept import database_url
 from cygnet_hub.kerberos import KerberosAuthenticator
 from cygnet_hub.links import to_session
 from cygnet_hub.oidc import CHANGE, OidcAuthenticator
@@ -87,7 +87,7 @@ def hub(settings: Settings, secrets: Secrets, state: Path, pool: Pool | None = N
         "authenticator_class": AUTHENTICATORS[settings.auth.kind],
         "spawner_class": SessionSpawner,
         "proxy_class": SessionsProxy,
-        "db_url": f"sqlite:///{state / DATABASE}",
+        "db_url": database_url(settings.database, state),
         "cookie_secret": bytes.fromhex(secrets.cookie_secret.get_secret_value()),
         "hub_bind_url": "http://0.0.0.0:8081",
         "hub_connect_url": settings.hub_url,

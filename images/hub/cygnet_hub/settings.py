@@ -227,6 +227,8 @@ class Settings(Model):
     """How the hub tells the proxy its routes."""
     trusted_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Whose word on the client's address is taken: the gateway's and the proxy's pods."""
+    database: Literal["sqlite", "postgresql"] = "sqlite"
+    """Where users, sessions and tokens are kept: in a file, or by a server beside the hub."""
     active_session_limit: int = Field(0, ge=0)
     """Sessions at the same time; 0: as many as fit."""
     files_port: int | None = Field(None, ge=1, le=65535)
