@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.bare import bare
+from benchmarks.hub_scale import hub_databases, hub_scale
 from benchmarks.kills import kills
 from benchmarks.measures import MEASURES
 from benchmarks.servers import preview, servers
@@ -18,7 +19,7 @@ from tests.live.stack import LiveStack
 def main() -> int:
     """Measures, and prints a line for each number; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast and how big a live stack is.")
-    own = {measure.__name__: measure for measure in (bare, kills, preview, servers)}
+    own = {measure.__name__: measure for measure in (bare, hub_databases, hub_scale, kills, preview, servers)}
     parser.add_argument("name", choices=[*MEASURES, *own], help="what is measured")
     parser.add_argument(
         "--stack", default="local", help=f"the stack, which is up (local); {' and '.join(own)} make their own"

@@ -161,6 +161,13 @@ _ALL: tuple[Recipe, ...] = (
         for_tests=True,
     ),
     GoBuild(
+        tool="kwok",
+        module="sigs.k8s.io/kwok",
+        binaries=("kwok",),
+        asks={"kwok": _VERSION},
+        for_tests=True,
+    ),
+    GoBuild(
         tool="opentofu",
         module="github.com/opentofu/opentofu",
         binaries=("tofu",),

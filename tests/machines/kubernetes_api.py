@@ -13,7 +13,7 @@ from engine import tools
 from tests.live.ports import HOST, free_ports, listens
 from tests.live.waiting import until
 
-_ADMINISTRATOR = "of-the-administrator"
+ADMINISTRATOR = "of-the-administrator"
 
 
 class KubernetesApi:
@@ -29,7 +29,7 @@ class KubernetesApi:
         self.port, self._etcd_port, peer_port = free_ports(3)
         authority, authority_key = new_authority("kubernetes")
         certificate, key = issue_certificate([HOST], authority=authority, authority_key=authority_key)
-        users = {_ADMINISTRATOR: 'root,0,"system:masters"', **{one: f"{user},{user}" for one, user in tokens.items()}}
+        users = {ADMINISTRATOR: 'root,0,"system:masters"', **{one: f"{user},{user}" for one, user in tokens.items()}}
         written = {
             "ca.crt": authority, "ca.key": authority_key, "server.crt": certificate, "server.key": key,
             "tokens.csv": "".join(f"{token},{user}\n" for token, user in users.items()),
@@ -43,7 +43,8 @@ class KubernetesApi:
         ]  # fmt: skip
         self._server = [
             str(tools.path("kube-apiserver")), f"--etcd-servers={at}", f"--bind-address={HOST}",
-            f"--secure-port={self.port}", f"--tls-cert-file={folder}/server.crt",
+            # It would look for an address of this computer; nobody asks who it is.
+            f"--secure-port={self.port}", "--advertise-address=192.0.2.1", f"--tls-cert-file={folder}/server.crt",
             f"--tls-private-key-file={folder}/server.key", f"--client-ca-file={folder}/ca.crt",
             f"--token-auth-file={folder}/tokens.csv", "--authorization-mode=Node,RBAC",
             "--service-account-issuer=https://kubernetes", f"--service-account-key-file={folder}/server.crt",
@@ -59,6 +60,16 @@ class KubernetesApi:
             until(lambda port=port: listens(port), f"{argv[0]} listens", seconds=60, every=0.1)  # type: ignore[misc]
         until(lambda: self.kubectl("get", "--raw=/readyz") == "ok", "it is ready", seconds=60, through=AssertionError)
 
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"https://{HOST}:{self.port}"
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """Ids of its programs, while it answers."""
+        return dict(zip(("etcd", "kube-apiserver"), (one.pid for one in self._processes), strict=True))
+
     def stop(self) -> None:
         """It does not; what it keeps, it keeps."""
         while self._processes:
@@ -66,7 +77,7 @@ class KubernetesApi:
             process.kill()
             process.wait()
 
-    def kubectl(self, *arguments: str, token: str = _ADMINISTRATOR, stdin: str = "") -> str:
+    def kubectl(self, *arguments: str, token: str = ADMINISTRATOR, stdin: str = "") -> str:
         """What kubectl prints, for the administrator, or whoever has this token."""
         file = self.kubeconfig(token)
         argv = [str(tools.path("kubectl")), f"--kubeconfig={file}", *arguments]
@@ -83,7 +94,7 @@ class KubernetesApi:
     def kubeconfig(self, token: str) -> Path:
         """The file with which a client comes."""
         file = self.folder / f"{token}.kubeconfig"
-        cluster = {"server": f"https://{HOST}:{self.port}", "certificate-authority": f"{self.folder}/ca.crt"}
+        cluster = {"server": self.url, "certificate-authority": f"{self.folder}/ca.crt"}
         file.write_text(
             yaml.safe_dump(
                 {
