@@ -57,7 +57,7 @@ class Limits:
         """When a session ends that nobody uses after that time; infinite: never.
 
         >>> Limits(idle_seconds=3600).ends_at(used_at=1000)
-        4960.0
+        4960
         """
         idle = used_at + self.idle_seconds if self.idle_seconds else math.inf
         old = max(self.old_at, used_at + PAUSE_SECONDS) if self.old_at else math.inf
