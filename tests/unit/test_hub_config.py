@@ -453,8 +453,12 @@ class Watched(SessionSpawner):  # type: ignore[misc]
     def pod_reflector(self) -> Any:
         return SimpleNamespace(pods=self.pods)
 
+    event_reflector = None
+
     async def _start_watching_pods(self, replace: bool = False) -> None:
         pass
+
+    _start_watching_events = _start_watching_pods
 
     async def stop(self, now: bool = False) -> None:
         assert now, "a dead machine does not end its pods in its own time"
@@ -837,6 +841,8 @@ def pods(offline: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     known: dict[str, Any] = {}
     monkeypatch.setattr(SessionSpawner, "pod_reflector", SimpleNamespace(pods=known))
     monkeypatch.setattr(SessionSpawner, "_start_watching_pods", watched)
+    monkeypatch.setattr(SessionSpawner, "_start_watching_events", watched)
+    monkeypatch.setattr(SessionSpawner, "event_reflector", SimpleNamespace(events=[]))
     monkeypatch.setattr(SessionSpawner, "ready", True)
     monkeypatch.setattr("cygnet_hub.spawner.LOOKED_EVERY_SECONDS", 0.01)
     monkeypatch.setattr("cygnet_hub.spawner.SETTLED_SECONDS", 1)
@@ -854,7 +860,11 @@ def ends(pods: dict[str, Any], *, then: dict[str, Any] | None = None, asking: in
     found, told = spawner(), list[str]()
     name = f"{found.namespace}/{found.pod_name}"
     limits = {"containers": [{"resources": {"limits": {"ephemeral-storage": "1Gi"}}}]}
-    pods[name] = {"spec": limits, "status": {"phase": "Running", "containerStatuses": [ENDED]}}
+    pods[name] = {
+        "metadata": {"uid": "1"},
+        "spec": limits,
+        "status": {"phase": "Running", "containerStatuses": [ENDED]},
+    }
 
     async def stop(**_: Any) -> None:
         pods.clear()
@@ -879,6 +889,24 @@ def test_why_kubernetes_ended_a_session_is_waited_for(pods: dict[str, Any]) -> N
     """It says so only when all of the pod has ended, and that the container has a moment before."""
     told = ends(pods, then={"phase": "Failed", "reason": "Evicted", "message": FULL})
     assert told == ["it wrote more than 1 GiB to /tmp"]
+
+
+def test_why_a_session_was_evicted_is_known_though_its_server_ended_well(
+    pods: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes takes such a pod for one that succeeded, and drops what it was about to say of it."""
+    name = spawner().pod_name
+    events = [
+        {
+            "reason": "Evicted",
+            "message": message,
+            "involvedObject": {"name": name, "uid": uid},
+            "metadata": {"uid": uid},
+        }
+        for message, uid in (("The node was low on resource: memory.", "of a pod before"), (FULL, "1"))
+    ]
+    monkeypatch.setattr(SessionSpawner, "event_reflector", SimpleNamespace(events=events))
+    assert ends(pods, then={"phase": "Succeeded"}) == ["it wrote more than 1 GiB to /tmp"]
 
 
 def test_where_kubernetes_never_says_why_a_session_ends_all_the_same(pods: dict[str, Any]) -> None:

@@ -47,9 +47,11 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
         self._last_pod = pod or self._last_pod
         status: int | None = await super().poll()
         if status is not None:
+            # Whoever sees first that it has ended deletes the pod, and others ask meanwhile.
+            ended = self._last_pod or {"status": {}}
+            evicted = await self._eviction(ended)
             if self.ready and not self.ended_because:
-                # Whoever sees first that it has ended deletes the pod, and others ask meanwhile.
-                self.has_ended(why_ended(self._last_pod or {"status": {}}))
+                self.has_ended(why_ended(ended, evicted))
             return status
         # A machine that is only cut off from Kubernetes still serves its users.
         if not pod or not is_on_lost_machine(pod) or await answers(pod["status"]["podIP"], self.port):
@@ -65,6 +67,13 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
             if not pod or pod["status"]["phase"] != "Running" or not end_of(pod) or time.monotonic() > until:
                 return pod
             await asyncio.sleep(LOOKED_EVERY_SECONDS)
+
+    async def _eviction(self, pod: Mapping[str, Any]) -> str:
+        """What Kubernetes said when it evicted a pod; of one whose server then ended well, only an event tells."""
+        await self._start_watching_events()
+        found = (one for one in self.events if one["reason"] == "Evicted")
+        mine = [one for one in found if one["involvedObject"].get("uid") == pod.get("metadata", {}).get("uid")]
+        return str(mine[-1]["message"]) if mine else ""
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """What the page shows while a session starts: Kubernetes' events, and what they mean where they do not say."""
@@ -119,8 +128,12 @@ def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:
     return said.get("Ready") == "False" and said.get("ContainersReady") == "True"
 
 
-def why_ended(pod: Mapping[str, Any]) -> str:
+def why_ended(pod: Mapping[str, Any], evicted: str = "") -> str:
     """Why Kubernetes ended a pod, or its container ended.
+
+    Args:
+        pod: As it was last seen.
+        evicted: What Kubernetes said when it evicted it.
 
     >>> limits = {"resources": {"limits": {"ephemeral-storage": "1Gi"}}}
     >>> said = {"type": "DisruptionTarget", "status": "True",
@@ -136,7 +149,7 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     status = pod["status"]
     # Who deletes a pod says so in a condition, and the kubelet in a message of the pod's own.
     conditions = (one for one in status.get("conditions") or [] if one["type"] == "DisruptionTarget")
-    message = str(next(conditions, status).get("message") or "").strip().rstrip(".")
+    message = (evicted or str(next(conditions, status).get("message") or "")).strip().rstrip(".")
     if any(words in message for words in _TOO_MUCH_WRITTEN):
         return f"it wrote more than {_disk(pod)} to /tmp"
     if message:
