@@ -156,7 +156,7 @@ def test_a_turn_is_waited_for_in_the_page_and_taken_by_one_click(
     cyd.get_by_label("With a GPU").check()
     cyd.get_by_role("button", name="Start", exact=True).click()
     expect(cyd.get_by_role("status")).to_contain_text(
-        re.compile(r"You are number 1 of 1 in the waiting list\. Expected in about \d+ (hour|minute)")
+        re.compile(r"You are number 1 of 1 in the waiting list\. Expected in about [\d.]+ (hour|minute)")
     )
     cyd.get_by_role("link", name="Wait there").click()
     expect(cyd.get_by_role("heading", name="Waiting for a GPU")).to_be_visible()
