@@ -19,6 +19,7 @@ from components.playbook import PLAYBOOKS
 from tests.live.ports import HOST, free_ports
 from tests.live.waiting import until
 from tests.machines.halting import away
+from tests.machines.hubs_code import hubs_code
 from tests.machines.kdc import REALM, Kdc
 from tests.machines.kubernetes_api import KubernetesApi
 from tests.unit import program
@@ -78,22 +79,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesApi]:
 @pytest.fixture(scope="module")
 def hub(api: KubernetesApi) -> Iterator[Callable[..., str]]:
     """Asks the hub's code to do something: hub("admit", "ada", 70001, ["atlas"])."""
-    settings = json.dumps({"namespace": "eos", "name": "guests", "groups": ["atlas", "staff"]})
-    environment = {"PYTHONPATH": str(program.PROJECT / "images/hub"), "KUBECONFIG": str(api.kubeconfig(HUB))}
-    argv = [sys.executable, "-c", THE_HUBS, settings]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(argv, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        asks, answers = process.stdin, process.stdout
-
-        def ask(*what: Any) -> str:
-            asks.write(json.dumps(what) + "\n")
-            asks.flush()
-            return answers.readline().strip()
-
+    settings = {"namespace": "eos", "name": "guests", "groups": ["atlas", "staff"]}
+    with hubs_code(THE_HUBS, settings, api.kubeconfig(HUB)) as ask:
         yield ask
-        asks.close()
 
 
 class Machine:

@@ -7,13 +7,13 @@ taken by the API alone; that they run is seen in the journeys.
 import copy
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.machines.hubs_code import hubs_code
 from tests.machines.kubernetes_api import KubernetesApi
 from tests.unit import program
 
@@ -108,21 +108,8 @@ def api(tmp_path_factory: pytest.TempPathFactory, declared: program.Engine) -> I
 def hub(api: KubernetesApi, declared: program.Engine) -> Iterator[Callable[..., Any]]:
     """Asks the hub's code to do something: hub("give", "ada", 70001)."""
     told = yaml.safe_load(declared.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])["sessions"]
-    environment = {"PYTHONPATH": str(program.PROJECT / "images/hub"), "KUBECONFIG": str(api.kubeconfig(HUB))}
-    pipe = subprocess.PIPE
-    argv = [sys.executable, "-c", THE_HUBS, json.dumps(told)]
-    with subprocess.Popen(argv, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        asks, answers = process.stdin, process.stdout
-
-        def ask(*what: Any) -> Any:
-            asks.write(json.dumps(what) + "\n")
-            asks.flush()
-            return json.loads(answers.readline())
-
-        yield ask
-        asks.close()
+    with hubs_code(THE_HUBS, told, api.kubeconfig(HUB)) as ask:
+        yield lambda *what: json.loads(ask(*what))
 
 
 @pytest.fixture(scope="module")
