@@ -20,7 +20,7 @@ from components.eos import EosConfig, unknown_groups
 from components.errors import CygnetError
 from components.files import FilesConfig, has_page
 from components.findings import findings
-from components.gateway import PORTS_OF_THE_MACHINE, GatewayConfig
+from components.gateway_config import PORTS_OF_THE_MACHINE, GatewayConfig
 from components.health import HealthConfig
 from components.hub_config import HubConfig
 from components.login import LoginConfig

@@ -14,7 +14,7 @@ from components.cluster import OwnCluster
 from components.copyparty import KEY_VARIABLE, PORT, settings
 from components.eos import EVERYONE, DataConfig, Eos, EosConfig, serves
 from components.files_routes import at_page, at_service
-from components.gateway import Site
+from components.gateway_config import Site
 from components.kubernetes import SCRATCH, container, digest, pod_template
 from components.machines import Machines
 from components.playbook import Playbook

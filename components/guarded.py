@@ -10,7 +10,7 @@ another proxy, finds the page at that port with a digit of the page's own before
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.gateway import public_url
+from components.gateway_config import public_url
 
 SERVICE = "{http.vars.service}"
 """The service's own origin, for whoever is at a page."""

@@ -6,7 +6,7 @@ from components.config import ServiceConfig
 from components.cvmfs_pods import CvmfsPods
 from components.eos import Eos
 from components.existing_cluster import ExistingCluster
-from components.gateway import public_url
+from components.gateway_config import public_url
 from components.registry import ExistingRegistry
 from components.service import AnyService
 from components.software import Software

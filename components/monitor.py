@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from components import guarded
 from components.base import PartConfig
 from components.cluster import OwnCluster
-from components.gateway import Site
+from components.gateway_config import Site
 from components.hub import Hub
 from components.kubernetes import digest
 from components.monitor_pods import (

@@ -12,7 +12,8 @@ from components.cvmfs_pods import CvmfsPods
 from components.eos import Eos
 from components.existing_cluster import ExistingCluster
 from components.files import Files, has_page
-from components.gateway import Gateway, Site, public_url, service_host
+from components.gateway import Gateway, service_host
+from components.gateway_config import Site, public_url
 from components.health import Health
 from components.hub import Hub
 from components.login import Login
@@ -28,7 +29,9 @@ from components.storage import Storage
 
 
 class AnyService(pulumi.ComponentResource):
-    """What every service has, whatever it stands on. Who is one makes its parts in order, these by the methods here.
+    """Base of both services.
+
+    A subclass makes the parts in its constructor, in their order; those that both have, by the methods here.
 
     `outputs()` is all that smoke tests, operations and other stacks may use.
     """

@@ -16,7 +16,7 @@ import requests
 from argon2 import PasswordHasher
 
 from components import copyparty, files_routes
-from components.gateway import GatewayConfig, Site
+from components.gateway_config import GatewayConfig, Site
 from engine import tools
 from tests.live.ports import HOST, free_ports, listens
 from tests.live.waiting import until

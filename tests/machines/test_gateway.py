@@ -21,7 +21,7 @@ from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from components.certificates import issue_certificate, new_authority
-from components.gateway import GatewayConfig
+from components.gateway_config import GatewayConfig
 from tests.live.ports import HOST, free_ports
 from tests.live.waiting import until
 from tests.machines.acme import EAB_KEY, EAB_KEY_ID, Pebble, pebble

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from components.certificates import issue_certificate, new_authority, new_issuer
-from components.gateway import GatewayConfig, Site, caddy_config
 from components.gateway_certificate import AUTHORITY_FILE, ISSUER_FILE, ISSUER_KEY_FILE, STATE, addresses, own_hosts
+from components.gateway_config import GatewayConfig, Site
+from components.gateway_pods import caddy_config
 from engine import tools
 from tests.live.waiting import until
 

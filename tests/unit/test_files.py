@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from components import copyparty, files, files_routes, gateway
+from components import copyparty, files, files_routes, gateway_pods
 from components.config import ConfigError, parse
 from components.eos import DataConfig
 from components.files import FilesConfig
-from components.gateway import GatewayConfig
+from components.gateway_config import GatewayConfig
 from components.kubernetes import SCRATCH
 from tests.unit import program
 from tests.unit.manifests import careless, violations
@@ -137,7 +137,7 @@ def test_its_key_is_nowhere_in_plain_text() -> None:
 
 def test_it_is_an_origin_of_its_own() -> None:
     config = FilesConfig(https_port=7443)
-    made = gateway.caddy_config(
+    made = gateway_pods.caddy_config(
         GatewayConfig(), names=["127.0.0.1"], hosts=[], proxy_address="proxy:8000", for_addresses={},
         sites=[files.site(config, 443, "key")],
     )  # fmt: skip
@@ -151,11 +151,11 @@ def test_it_is_an_origin_of_its_own() -> None:
 
 def test_its_port_is_open_on_the_machine_and_in_the_policy() -> None:
     site = files.site(FilesConfig(https_port=7443), 443, "key")
-    pod = gateway.caddy_pod(GatewayConfig(), image="i", started_with="s", sites=[site])
+    pod = gateway_pods.caddy_pod(GatewayConfig(), image="i", started_with="s", sites=[site])
     (caddy,) = pod["spec"]["containers"]
     (port,) = (one for one in caddy["ports"] if one["name"] == "files")
     assert port["hostPort"] == 7443
-    policy = gateway.network_policy(GatewayConfig(), [site])
+    policy = gateway_pods.network_policy(GatewayConfig(), [site])
     assert port["containerPort"] in {one["port"] for rule in policy["ingress"] for one in rule["ports"]}
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from components import gateway
-from components.gateway import GatewayConfig
+from components import gateway_config, gateway_pods
+from components.gateway_config import GatewayConfig
 from engine import tools
 from engine.errors import ToolMissing
 from tests.live.waiting import until
@@ -38,7 +38,7 @@ LISTENS = "127.0.0.2"  # as in its pod, an address that the certificate does not
     ],
 )
 def test_the_address_is_the_shortest_that_works(host: str, port: int, url: str) -> None:
-    assert gateway.public_url(host, port) == url
+    assert gateway_config.public_url(host, port) == url
 
 
 @pytest.mark.parametrize("name", ["localhost", "a", "swan-2.example.org", "192.0.2.7"])
@@ -81,8 +81,9 @@ def settings_of(engine: program.Engine) -> dict[str, Any]:
 
 
 def pod(**keys: Any) -> dict[str, Any]:
-    made: dict[str, Any] = gateway.caddy_pod(GatewayConfig(**keys), image="r/gateway:1", started_with="digest")["spec"]
-    return made
+    made = gateway_pods.caddy_pod(GatewayConfig(**keys), image="r/gateway:1", started_with="digest")
+    spec: dict[str, Any] = made["spec"]
+    return spec
 
 
 def test_the_only_liberty_of_its_pod_is_the_machines_ports() -> None:
@@ -139,13 +140,13 @@ def test_what_an_authority_gave_outlives_the_pod() -> None:
 
 
 def test_everybody_may_connect_unless_the_stack_says_otherwise() -> None:
-    policy = gateway.network_policy(GatewayConfig())
+    policy = gateway_pods.network_policy(GatewayConfig())
     assert lets_in(policy, "198.51.100.7", 8443)
     assert lets_in(policy, "198.51.100.7", 8080)
 
 
 def test_only_the_networks_of_the_stack_may_connect() -> None:
-    policy = gateway.network_policy(GatewayConfig(allowed_networks=("192.0.2.0/24", "198.51.100.7/32")))
+    policy = gateway_pods.network_policy(GatewayConfig(allowed_networks=("192.0.2.0/24", "198.51.100.7/32")))
     assert lets_in(policy, "192.0.2.200", 8443)
     assert lets_in(policy, "198.51.100.7", 8080)
     assert not lets_in(policy, "198.51.100.8", 8443)
@@ -153,18 +154,19 @@ def test_only_the_networks_of_the_stack_may_connect() -> None:
 
 
 def test_nothing_but_its_two_ports_is_open() -> None:
-    assert not any(lets_in(gateway.network_policy(GatewayConfig()), "192.0.2.1", port) for port in (22, 80, 443, 2019))
+    policy = gateway_pods.network_policy(GatewayConfig())
+    assert not any(lets_in(policy, "192.0.2.1", port) for port in (22, 80, 443, 2019))
 
 
 def test_it_reaches_the_outside_only_where_it_asks_for_a_certificate() -> None:
     config = GatewayConfig(hostname=HOST, certificate={"kind": "acme"})
-    policy = gateway.network_policy(config, not_outside=["10.240.3.0/24"])
+    policy = gateway_pods.network_policy(config, not_outside=["10.240.3.0/24"])
     assert lets_out(policy, "192.0.2.1")
     assert not lets_out(policy, "10.240.3.11")
 
 
 def test_it_reaches_the_hubs_proxy_and_dns_and_nothing_by_address() -> None:
-    policy = gateway.network_policy(GatewayConfig())
+    policy = gateway_pods.network_policy(GatewayConfig())
     assert sorted(policy["policyTypes"]) == ["Egress", "Ingress"]
     assert not any(lets_out(policy, address) for address in ("10.96.0.1", "10.240.3.11", "192.0.2.1"))
     _, proxy = policy["egress"]
@@ -179,7 +181,7 @@ def test_it_reaches_the_hubs_proxy_and_dns_and_nothing_by_address() -> None:
 )
 def test_browsers_are_told_what_not_to_do(kind: dict[str, Any], https_only: str | None) -> None:
     config = GatewayConfig.model_validate({"hostname": HOST, "certificate": kind})
-    made = gateway.caddy_config(config, names=NAMES, hosts=NAMES[:1], proxy_address="proxy:8000", for_addresses={})
+    made = gateway_pods.caddy_config(config, names=NAMES, hosts=NAMES[:1], proxy_address="proxy:8000", for_addresses={})
     *_, to_hub = made["apps"]["http"]["servers"]["https"]["routes"]
     told = to_hub["handle"][0]["response"]["set"]
     assert (told["X-Content-Type-Options"], told["X-Frame-Options"]) == (["nosniff"], ["SAMEORIGIN"])
@@ -188,7 +190,7 @@ def test_browsers_are_told_what_not_to_do(kind: dict[str, Any], https_only: str 
 
 
 def test_its_administration_is_off_and_nothing_is_issued_by_names_in_requests() -> None:
-    made = gateway.caddy_config(
+    made = gateway_pods.caddy_config(
         GatewayConfig(), names=NAMES, hosts=["localhost"], proxy_address="proxy.hub.svc:8000", for_addresses={}
     )
     assert made["admin"] == {"disabled": True, "config": {"persist": False}}

@@ -9,10 +9,10 @@ from cygnet_hub import counted, start
 from cygnet_hub.ending import Limits
 from cygnet_hub.spawner import why_ended
 
-from components import files, gateway, monitor, monitor_pods
+from components import files, gateway_config, gateway_pods, monitor, monitor_pods
 from components.config import ConfigError, parse
 from components.files import FilesConfig
-from components.gateway import GatewayConfig
+from components.gateway_config import GatewayConfig
 from components.monitor import MonitorConfig, prometheus_settings
 from components.policies import HUB_PORT, MONITOR_SIGN_IN_PORT, hub_policy
 from tests.unit import program
@@ -276,7 +276,7 @@ def test_where_alerts_go_and_what_opens_the_hub_are_nowhere_in_plain_text(made: 
 
 def test_it_is_an_origin_of_its_own_with_its_own_door() -> None:
     page = monitor.site(MonitorConfig(https_port=7444), 443)
-    served = gateway.caddy_config(
+    served = gateway_pods.caddy_config(
         GatewayConfig(), names=["127.0.0.1"], hosts=[], proxy_address="proxy:8000", for_addresses={}, sites=[page]
     )["apps"]["http"]["servers"]
     assert served["monitor"]["listen"] != served["https"]["listen"]
@@ -286,7 +286,7 @@ def test_it_is_an_origin_of_its_own_with_its_own_door() -> None:
 
 
 def test_through_a_tunnel_it_is_at_another_port_than_files() -> None:
-    def leads(page: gateway.Site) -> str:
+    def leads(page: gateway_config.Site) -> str:
         (to,) = page.service_routes[-1]["handle"][0]["headers"]["Location"]
         return str(to)
 

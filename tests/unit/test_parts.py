@@ -11,10 +11,11 @@ from tests.unit import program
 ROOT = program.PROJECT
 
 HELPERS = {
-    "__init__", "base", "certificates", "cluster_preflight", "config", "copyparty", "cvmfs_pods", "display", "errors",
-    "eos_guests", "existing_cluster", "files_routes", "findings", "gateway_certificate", "guarded", "hub_config",
-    "hub_pods", "kubernetes", "lifetime", "managed", "member", "monitor_pods", "parts", "playbook", "playbook_run",
-    "policies", "postgresql", "preflight", "rotation", "secrets", "service", "sizes",
+    "__init__", "base", "certificates", "cluster_preflight", "config", "copyparty", "cvmfs_pods", "display",
+    "eos_guests", "errors", "existing_cluster", "files_routes", "findings", "gateway_certificate", "gateway_config",
+    "gateway_pods", "guarded", "hub_config", "hub_pods", "kubernetes", "lifetime", "managed", "member",
+    "monitor_pods", "parts", "playbook", "playbook_run", "policies", "postgresql", "preflight", "rotation",
+    "secrets", "service", "sizes",
 }  # fmt: skip
 """Modules in components/ that are no parts: CONTRIBUTING.md says what each is."""
 
