@@ -148,9 +148,9 @@ def settings(config: HubConfig) -> dict[str, Any]:
         releases=[],
         claims={"cvmfs": "cvmfs", "eos": "eos"},
         home_gib=10,
-        trusted_networks=["127.0.0.0/8"],
         with_files=False,
         auth={"kind": "accounts"},
         rights=RightsConfig(),
     )
-    return {**told, "hub_url": f"http://{HOST}:{HUB_PORT}", "proxy_api_url": f"http://{HOST}:{PROXY_API_PORT}"}
+    here = {"hub_url": f"http://{HOST}:{HUB_PORT}", "proxy_api_url": f"http://{HOST}:{PROXY_API_PORT}"}
+    return {**told, **here, "proxy_host": HOST}

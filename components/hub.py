@@ -39,6 +39,7 @@ from components.software import Software
 from components.spark import HUB_RULES_IN_SESSIONS, Spark
 from components.storage import Storage
 
+PROXY_PODS = "proxy-pods"
 EXTENSIONS = "/usr/local/share/cygnet/extensions"
 """Where the session's image has them, by name."""
 PAGES: Mapping[str, Mapping[str, str]] = {
@@ -97,8 +98,8 @@ class Hub(pulumi.ComponentResource):
             claims["cvmfs"] = for_sessions("cvmfs", cvmfs.folder, "ReadOnlyMany")
         if eos.folder is not None:
             claims["eos"] = for_sessions("eos", eos.folder, "ReadWriteMany")
-        secret, proxy_secret = self._secret(auth)
-        proxy = self._proxy(registry.image("proxy"), proxy_secret)
+        hub_starts_with, proxy_starts_with = self._secret(auth)
+        proxy = self._proxy(registry.image("proxy"), proxy_starts_with)
         self._volumes(storage)
         settings = pulumi.Output.all(
             image=registry.image("session"),
@@ -113,13 +114,13 @@ class Hub(pulumi.ComponentResource):
                 config,
                 **given,
                 home_gib=eos.home_gib,
-                trusted_networks=[str(network) for network in (cluster.pod_network, *trusted_proxies)],
+                trusted_proxies=[str(network) for network in trusted_proxies],
                 with_files=with_files,
                 with_monitor=with_monitor,
                 rights=auth.rights,
             )
         )
-        self._hub(registry, settings.apply(yaml.safe_dump), secret)
+        self._hub(registry, settings.apply(yaml.safe_dump), hub_starts_with)
         self.proxy_address = proxy.metadata.apply(lambda given: f"{given.name}.{given.namespace}.svc:{PROXY_PORT}")
         self.register_outputs({"proxy_address": self.proxy_address})
 
@@ -145,7 +146,7 @@ class Hub(pulumi.ComponentResource):
         )
 
     def _permissions(self, *, with_spark: bool) -> None:
-        """The hub makes and removes sessions and homes, in the namespace of sessions and sees nodes."""
+        """In the namespace of sessions the hub makes and removes sessions, and makes homes; it sees the nodes."""
         account = {"kind": "ServiceAccount", "name": "hub", "namespace": self.namespace}
         k8s.core.v1.ServiceAccount(
             "hub",
@@ -241,6 +242,13 @@ class Hub(pulumi.ComponentResource):
             spec={"selector": labels("proxy"), "ports": [{"port": PROXY_API_PORT}]},
             opts=self._inside,
         )
+        # Its name leads to the pod itself: by that address the hub knows who comes by way of the gateway.
+        k8s.core.v1.Service(
+            PROXY_PODS,
+            metadata=self._metadata(PROXY_PODS),
+            spec={"selector": labels("proxy"), "clusterIP": "None", "ports": [{"port": PROXY_PORT}]},
+            opts=self._inside,
+        )
         return k8s.core.v1.Service(
             "proxy",
             metadata=self._metadata("proxy"),
@@ -253,9 +261,9 @@ class Hub(pulumi.ComponentResource):
         for name in ("hub", *((DATABASE_CLAIM,) if "postgresql" in self._images else ())):
             storage.claim(name, metadata=self._metadata(name), opts=self._inside)
 
-    def _hub(self, registry: Registry, settings: pulumi.Output[str], secret: pulumi.Output[str]) -> None:
+    def _hub(self, registry: Registry, settings: pulumi.Output[str], starts_with: pulumi.Output[str]) -> None:
         k8s.core.v1.ConfigMap("hub", metadata=self._metadata("hub"), data={"hub.yaml": settings}, opts=self._inside)
-        started_with = digest(settings, secret)
+        started_with = digest(settings, starts_with)
         k8s.apps.v1.Deployment(
             "hub",
             metadata=self._metadata("hub"),
@@ -297,7 +305,7 @@ def hub_settings(
     claims: Mapping[str, str],
     guests: Mapping[str, Any] | None = None,
     home_gib: int,
-    trusted_networks: Sequence[str],
+    trusted_proxies: Sequence[str] = (),
     with_files: bool,
     with_monitor: bool = False,
     auth: Mapping[str, Any],
@@ -314,7 +322,7 @@ def hub_settings(
         claims: Of the volumes that sessions have at /cvmfs and, where homes are there, at /eos; by these names.
         guests: Where machines are told who is who, where the stack does not name them.
         home_gib: What a home is, where it is a volume.
-        trusted_networks: Where gateway and proxy are, whose word on a client's address is taken.
+        trusted_proxies: Networks of the site's proxies before the gateway, whose word on a client's address is taken.
         with_files: Whether there is a page of files.
         with_monitor: Whether there is a monitor.
         auth: How people sign in, as `Auth.provided` gives it.
@@ -323,9 +331,11 @@ def hub_settings(
     """
     return {
         "title": config.title,
+        "announcement": config.announcement,
         "hub_url": f"http://hub.{HUB_NAMESPACE}.svc:{HUB_PORT}",
         "proxy_api_url": f"http://proxy-api.{HUB_NAMESPACE}.svc:{PROXY_API_PORT}",
-        "trusted_networks": list(trusted_networks),
+        "proxy_host": f"{PROXY_PODS}.{HUB_NAMESPACE}.svc",
+        "trusted_proxies": list(trusted_proxies),
         "database": config.database,
         "active_session_limit": config.active_session_limit,
         **({"files_port": SIGN_IN_PORT} if with_files else {}),

@@ -22,7 +22,7 @@ import requests
 from argon2 import PasswordHasher
 from keycloak import KeycloakAdmin
 
-from components.gateway import GatewayConfig
+from components.gateway_config import GatewayConfig
 from components.sign_in import keycloak, keycloak_admin, keycloak_realm
 from components.sign_in.keycloak import KeycloakConfig
 from components.sign_in.keycloak_realm import CLIENT, REALM
@@ -241,7 +241,7 @@ def _service(
     folder: Path, port: int, provider: Keycloak, given: Mapping[str, Any], routes: Sequence[Mapping[str, Any]]
 ) -> Iterator[Service]:
     auth = {"kind": "oidc", "provider": "the institute", "rights": RIGHTS, **given}
-    settings = {"sessions": SESSIONS, "auth": auth, "trusted_networks": ["127.0.0.0/8"]}
+    settings = {"sessions": SESSIONS, "auth": auth, "proxy_host": "127.0.0.1"}
     files = {"oidc-client-secret": CLIENT_SECRET, "oidc-certificate-authority": provider.authority.certificate}
     with ExitStack() as started:
         hub_port = free_port()

@@ -255,7 +255,7 @@ def _running_hub(api: KubernetesApi, kdc: Kdc, folder: Path, *, lab: list[str]) 
     auth = {"kind": "kerberos", "realm": REALM, "groups": {"lab": lab}, "rights": {"sign_in": ["lab"]}}
     sessions = {"image": "i", "size": {"cores": 1, "memory_gib": 1}, "eos_claim": "eos"}
     settings = {
-        "trusted_networks": ["127.0.0.0/8"],
+        "proxy_host": "127.0.0.1",
         "auth": auth,
         "sessions": sessions,
         "guests": {"namespace": "eos", "name": "guests"},

@@ -71,7 +71,7 @@ def hub(kdc: Kdc, folder: Path) -> Iterator[str]:
         "groups": {"lab": ["ada"]},
         "rights": {"admin": ["lab"]},
     }
-    settings = {"trusted_networks": ["127.0.0.0/8"], "auth": auth, "sessions": SESSIONS}
+    settings = {"proxy_host": "127.0.0.1", "auth": auth, "sessions": SESSIONS}
     realm = f"Realm({REALM!r}, Path({str(kdc.config)!r}), Path({str(keytab)!r}))"
     more = f"\nfrom cygnet_hub.kerberos_realm import Realm\nc.KerberosAuthenticator.realm = {realm}\n"
     home = folder / "hub"

@@ -101,6 +101,23 @@ def test_a_wrong_password_stays_on_the_page(service: Service) -> None:
     assert bob.submit(page, username="bob", password=password("bob")).url == f"{service.url}/hub/home"
 
 
+def test_guesses_lock_an_account_for_a_while_and_nobody_elses(service: Service, provider: Keycloak) -> None:
+    guesser, admin = service.visitor(), provider.admin()
+    page = guesser.sign_in("bob", "guess 0")
+    for number in range(1, 5):
+        page = guesser.submit(page, username="bob", password=f"guess {number}")
+    bob = str(admin.get_user_id("bob"))
+    try:
+        # Whoever guesses does not learn that this one was right.
+        page = guesser.submit(page, username="bob", password=password("bob"))
+        assert "Invalid username or password" in page.text
+        assert admin.get_bruteforce_detection_status(bob)["disabled"]
+        signed_in(service, "ada")
+    finally:
+        admin.clear_bruteforce_attempts_for_user(bob)
+    signed_in(service, "bob")
+
+
 def test_somebody_who_was_barred_stays_out(service: Service, provider: Keycloak) -> None:
     changed(provider, "bob", enabled=False)
     try:

@@ -18,7 +18,7 @@ from tests.unit.running_hub import Someone, running_hub
 PASSWORD = "Not to be Seen 5"  # noqa: S105 - of this test's own people
 KEY = "0" * 64
 SETTINGS = {
-    "trusted_networks": ["127.0.0.0/8"],
+    "proxy_host": "127.0.0.1",
     "files_port": None,
     "auth": {"kind": "accounts", "rights": {"sign_in": ["lab"]}},
     "sessions": {"image": "i", "size": {"cores": 1, "memory_gib": 1}, "eos_claim": "eos"},
@@ -67,8 +67,8 @@ def tries(hub: str, name: str, password: str) -> int:
     """The answer to somebody who fills in the form."""
     http = requests.Session()
     http.trust_env = False
-    # The first one is what a client says of itself.
-    http.headers["X-Forwarded-For"] = "203.0.113.66, 192.0.2.7"
+    # What a client says of itself, where it is, and the gateway, as the proxy tells it.
+    http.headers["X-Forwarded-For"] = "203.0.113.66, 192.0.2.7, 10.244.0.3"
     http.get(f"{hub}/hub/login", timeout=10)
     xsrf = next(str(one.value) for one in http.cookies if one.name == "_xsrf" and one.path == "/hub/")
     form = {"username": name, "password": password, "_xsrf": xsrf}
@@ -134,6 +134,12 @@ def made(minutes: int, **more: str) -> dict[str, str]:
     then = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=minutes)
     told = {"who": "ada", "from": "192.0.2.7", "what": "sign in", "result": "done", **more}
     return {"__timestamp__": f"{then.isoformat()}Z", **told}
+
+
+def test_a_line_of_which_a_crash_left_a_half_is_left_out_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = {"__timestamp__": "2026-11-21T10:00:00+00:00Z", "who": "ada"}
+    assert [*audit.read(['{"__timest', json.dumps(whole), "[]"])] == [whole]
+    assert capsys.readouterr().err == "left out: 2 lines that cannot be read\n"
 
 
 def test_events_come_in_the_order_of_time_from_a_day_on() -> None:

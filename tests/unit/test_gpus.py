@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
+from cygnet_hub import gpus
+from cygnet_hub.config import gpu_pool
 from cygnet_hub.gpus import count_of
 from cygnet_hub.settings import Gpu, Settings
 from cygnet_hub.waiting import Holder, Moment, WaitingList
@@ -370,6 +372,14 @@ def test_one_model_is_one_thing() -> None:
         ValidationError, match=r"t4 is nvidia.com/mig-1g\.5gb in one profile and nvidia.com/gpu in anoth"
     ):
         Settings.model_validate({"sessions": {**sessions, "profiles": [*sessions["profiles"], slices]}})
+
+
+@pytest.mark.parametrize("left", ["", "[]", '{"entries": [{"nobody": "knows"}]}'])
+def test_a_list_that_cannot_be_read_begins_anew(tmp_path: Path, left: str) -> None:
+    pool = gpu_pool(Settings.model_validate(SETTINGS).sessions, tmp_path)
+    assert pool
+    (tmp_path / gpus.FILE).write_text(left)
+    assert pool._read().entries == []
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def settings(*, eos: bool = False, features: dict[str, tuple[str, ...]] | None =
         releases=[RELEASE],
         claims={"cvmfs": "cvmfs", **({"eos": "eos"} if eos else {})},
         home_gib=7,
-        trusted_networks=["10.244.0.0/16"],
+        trusted_proxies=["198.51.100.0/24"],
         with_files=True,
         auth={"kind": "accounts"},
         rights=RightsConfig(features=features or {}),
@@ -67,6 +67,7 @@ def settings(*, eos: bool = False, features: dict[str, tuple[str, ...]] | None =
         ({"tmp_gib": 0.5}, ("sessions", "size", "tmp_gib"), 0.5),
         ({"processes": 300}, ("sessions", "size", "processes"), 300),
         ({"title": "SWAN"}, ("title",), "SWAN"),
+        ({"announcement": "<b>Monday</b>"}, ("announcement",), "<b>Monday</b>"),
         ({"active_session_limit": 50}, ("active_session_limit",), 50),
         ({"link_hosts": ["github.com"]}, ("sessions", "link_hosts"), ["github.com"]),
         (
@@ -193,6 +194,7 @@ def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"], "database": "postgresql"}
     other |= {"kernels": ["/eos/a"], "extensions": ["swanhelp"]}
     other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
+    other |= {"announcement": "Closed on Monday"}
     other |= {"scripts": True, "pages": ["lab", "document"], "gpu_claim_minutes": 5}
     other |= {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}}
     assert set(other) == set(HubConfig.model_fields)
@@ -208,7 +210,10 @@ def test_the_hub_reads_what_we_write(local: program.Engine) -> None:
     assert read.sessions.namespace == "sessions"
     assert read.sessions.home is None
     assert read.sessions.eos_claim == local.one("PersistentVolumeClaim", "eos").inputs["metadata"]["name"]
-    assert [str(network) for network in read.trusted_networks] == ["10.244.0.0/16"]
+    # A name that leads to the pod itself: a service's own address would be one that no request comes from.
+    headless = local.one("Service", read.proxy_host.partition(".")[0]).inputs
+    assert read.proxy_host == f"{headless['metadata']['name']}.{headless['metadata']['namespace']}.svc"
+    assert headless["spec"]["clusterIP"] == "None"
     assert [release.view for release in read.sessions.releases] == [
         "/cvmfs/software.cygnet.internal/stable",
         "/cvmfs/software.cygnet.internal/bleeding",

@@ -18,7 +18,7 @@ from argon2 import PasswordHasher
 from cygnet_hub import accounts, config, patience, start
 from cygnet_hub import user_ids as inside
 from cygnet_hub.accounts import Accounts, AccountsAuthenticator
-from cygnet_hub.address import client_address
+from cygnet_hub.address import Proxies
 from cygnet_hub.oidc import OidcAuthenticator
 from cygnet_hub.patience import Counter, Patience
 from cygnet_hub.rights import Rights, admitted
@@ -29,11 +29,13 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.scopes import expand_scopes
 from jupyterhub.utils import format_exception
 from kubernetes_asyncio.client import ApiClient
+from kubespawner.reflector import ResourceReflector
 from pydantic import SecretStr
 from tornado.web import HTTPError
 from traitlets.config import Config
 
 from components.sign_in import user_ids as outside
+from tests.live.waiting import until
 
 SMALLEST: dict[str, Any] = {
     "sessions": {
@@ -88,7 +90,7 @@ def test_the_smallest_file_is_enough(tmp_path: Path) -> None:
     ("keys", "sessions", "found"),
     [
         ({"titel": "x"}, {}, "titel: is no setting of the hub"),
-        ({"trusted_networks": ["10.0.0.0/33"]}, {}, "trusted_networks.0"),
+        ({"trusted_proxies": ["10.0.0.0/33"]}, {}, "trusted_proxies.0"),
         ({}, {"size": {"cores": 2, "memory_gib": 4, "idle_hours": -1}}, "sessions.size.idle_hours"),
         ({}, {"size": {"cores": 2, "memory_gib": 4, "tmp_gib": 0}}, "sessions.size.tmp_gib"),
         ({}, {"imagee": "x"}, "sessions.imagee: is no setting of the hub"),
@@ -170,6 +172,7 @@ def test_every_setting_is_one_that_jupyterhub_knows() -> None:
         "ConfigurableHTTPProxy": ConfigurableHTTPProxy,
         "KubeSpawner": SessionSpawner,
         "AccountsAuthenticator": AccountsAuthenticator,
+        "ResourceReflector": ResourceReflector,
     }
     told = made()
     assert set(told) == {*classes, "CryptKeeper"}
@@ -742,10 +745,10 @@ def oidc(**claims: str) -> tuple[OidcAuthenticator, dict[str, str]]:
     return made_door, claims
 
 
-def test_a_claims_name_is_taken_as_it_is_or_refused() -> None:
+def test_a_claims_name_is_taken_in_small_letters_or_refused() -> None:
     door, claims = oidc(preferred_username="Ada")
     assert door.user_info_to_username(claims) == "ada"
-    for name in ("ada.lovelace", "ada_l", "1ada", "", "a" * 32, "ada/../bob", "ada\n"):
+    for name in ("ada.lovelace", "ada_l", "1ada", "", "a" * 32, "ada/../bob", "ada\n", "\u212aevin"):
         with pytest.raises(HTTPError) as error:
             door.user_info_to_username({"preferred_username": name})
         assert error.value.status_code == 403
@@ -959,7 +962,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def door(file: Path, clock: Clock) -> AccountsAuthenticator:
-    told = made(trusted_networks=["10.244.0.0/16"])
+    told = made(proxy_host="10.244.1.5")
     told.AccountsAuthenticator.accounts_file = str(file)
     made_door = AccountsAuthenticator(config=told)
     made_door.patience = Patience(clock)
@@ -968,10 +971,14 @@ def door(file: Path, clock: Clock) -> AccountsAuthenticator:
 
 
 def request(address: str = "192.0.2.1") -> Any:
-    """A request that came through the gateway and the proxy."""
-    headers = SimpleNamespace(get_list=lambda _: [f"{address}, 10.244.0.3"])
-    connection = SimpleNamespace(context=SimpleNamespace(address=("10.244.1.5", 1)))
-    return SimpleNamespace(request=SimpleNamespace(headers=headers, connection=connection))
+    """Who handles a request that came through the gateway and the proxy."""
+    return SimpleNamespace(request=asked("10.244.1.5", f"{address}, 10.244.0.3"))
+
+
+def asked(peer: str, *forwarded: str) -> Any:
+    """A request, and what stands in its header."""
+    headers = SimpleNamespace(get_list=lambda _: list(forwarded))
+    return SimpleNamespace(headers=headers, connection=SimpleNamespace(context=SimpleNamespace(address=(peer, 1))))
 
 
 def enter(door: AccountsAuthenticator, name: str, password: str, address: str = "192.0.2.1") -> Any:
@@ -1185,18 +1192,40 @@ def test_a_bad_file_is_refused_without_showing_it(file: Path, people: Any, named
     [
         ("10.244.1.5", ["192.0.2.7, 10.244.0.3"], "192.0.2.7"),
         ("10.244.1.5", ["6.6.6.6, 192.0.2.7, 10.244.0.3"], "192.0.2.7"),
-        ("10.244.1.5", ["6.6.6.6", "192.0.2.7"], "192.0.2.7"),
-        ("::ffff:10.244.1.5", ["::ffff:192.0.2.7"], "192.0.2.7"),
+        ("10.244.1.5", ["6.6.6.6", "192.0.2.7, 10.244.0.3"], "192.0.2.7"),
+        ("10.244.1.5", ["6.6.6.6, 192.0.2.7, 198.51.100.4, 10.244.0.3"], "192.0.2.7"),
+        ("::ffff:10.244.1.5", ["::ffff:192.0.2.7, 10.244.0.3"], "192.0.2.7"),
         ("10.244.1.5", ["2001:db8::1, 10.244.0.3"], "2001:db8::1"),
-        ("203.0.113.9", ["192.0.2.7"], "203.0.113.9"),
         ("10.244.1.5", [], "10.244.1.5"),
-        ("10.244.1.5", ["nonsense, 10.244.0.3"], "10.244.0.3"),
+        ("10.244.1.5", ["nonsense, 10.244.0.3"], "10.244.1.5"),
     ],
 )
-def test_the_clients_address_is_the_last_that_no_proxy_of_ours_has(
-    peer: str, forwarded: list[str], address: str
-) -> None:
-    assert client_address(peer, forwarded, [ip_network("10.244.0.0/16")]) == address
+def test_the_clients_address_is_the_last_that_no_proxy_has(peer: str, forwarded: list[str], address: str) -> None:
+    proxies = Proxies("10.244.1.5", [ip_network("198.51.100.0/24")])
+    assert proxies.client_address(asked(peer, *forwarded)) == address
+
+
+def test_a_session_that_asks_by_itself_cannot_say_that_it_is_somebody_else() -> None:
+    proxies = Proxies("10.244.1.5", [])
+    assert proxies.client_address(asked("10.244.3.9", "192.0.2.7, 10.244.0.3")) == "10.244.3.9"
+
+
+def test_a_proxy_that_was_started_anew_is_known_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cygnet_hub.address.AGAIN_SECONDS", 0)
+    there = ["10.244.1.5"]
+    proxies = Proxies("proxy-pods", [], lambda _: frozenset(there))
+    assert proxies.client_address(asked("10.244.1.5", "192.0.2.7, 10.244.0.3")) == "192.0.2.7"
+    there[0] = "10.244.1.8"
+    new = asked("10.244.1.8", "192.0.2.7, 10.244.0.3")
+    until(lambda: proxies.client_address(new) == "192.0.2.7", "the new one is known", seconds=5, every=0.01)
+    assert proxies.client_address(asked("10.244.1.5", "192.0.2.9, 10.244.0.3")) == "10.244.1.5"
+
+
+def test_while_names_are_not_answered_nobodys_word_is_taken() -> None:
+    def no_answer(_: str) -> frozenset[str]:
+        raise OSError("Temporary failure in name resolution")
+
+    assert Proxies("proxy-pods", [], no_answer).client_address(asked("10.244.1.5", "1.1.1.1, 2.2.2.2")) == "10.244.1.5"
 
 
 # The file that JupyterHub reads

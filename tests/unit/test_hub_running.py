@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ import pytest
 import requests
 from argon2 import PasswordHasher
 
+from tests.live.waiting import until
 from tests.unit.running_hub import Someone, running_hub
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -35,9 +37,14 @@ SECRETS = {"proxy_token": "t", "cookie_secret": "ab" * 32, "crypt_key": "cd" * 3
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hub's own."""
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def hub(folder: Path) -> Iterator[str]:
     """With the accounts ada, bob, and root, who is an operator."""
-    folder = tmp_path_factory.mktemp("hub")
     hashed = {
         name: {"hash": QUICK.hash(f"{name}'s"), "admin": name == "root", "uid": 70000}
         for name in ("ada", "bob", "root")
@@ -130,11 +137,13 @@ def test_others_see_and_stop_nobody_elses_session(hub: str, ada: Someone) -> Non
     assert bob.api("POST", "users/ada/server").status_code in (403, 404)
 
 
-def test_the_page_of_the_monitor_is_for_operators(ada: Someone, root: Someone) -> None:
+def test_the_page_of_the_monitor_is_for_operators(ada: Someone, root: Someone, folder: Path) -> None:
     ask = "/hub/api/oauth2/authorize?response_type=code&client_id=service-monitor"
     ask += "&redirect_uri=%2Fmonitor%2Foauth_callback"
     assert root.http.get(f"{root.hub}{ask}", allow_redirects=False, timeout=10).status_code == 302
     assert ada.http.get(f"{ada.hub}{ask}", allow_redirects=False, timeout=10).status_code == 403
+    record = folder / "audit" / "hub.jsonl"
+    until(lambda: '"what": "open monitor"' in record.read_text(), "it is recorded", seconds=5, every=0.1)
     assert 'href="/monitor/"' in root.page("/hub/home").text
     assert 'href="/monitor/"' not in ada.page("/hub/home").text
 

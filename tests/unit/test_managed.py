@@ -72,6 +72,9 @@ def test_a_kubeconfig_that_cannot_be_read_is_told_with_its_cure(
     (tmp_path / "none").write_text("there")
     assert kubeconfig(ClusterConfig(source="existing")) == "there"
     assert kubeconfig(ClusterConfig.model_validate({"source": "existing", "kubeconfig": "given"})) == "given"
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/none:{tmp_path}/another")
+    with pytest.raises(CygnetError, match=r"names several files .*: export KUBECONFIG=FILE"):
+        kubeconfig(ClusterConfig(source="existing"))
 
 
 # What is declared
@@ -101,7 +104,7 @@ def test_what_is_alike_everywhere_is_so_here() -> None:
     auth = {"kind": "keycloak", "keycloak": {}}
     engine = run(gateway={"trusted_proxies": ["198.51.100.0/24"]}, auth=auth)
     told = yaml.safe_load(engine.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])
-    assert "198.51.100.0/24" in told["trusted_networks"]
+    assert "198.51.100.0/24" in told["trusted_proxies"]
     assert "realm" in engine.stack_outputs()[1]
     assert [pod.name for pod in program.pods(engine) if "nodeSelector" in pod.spec] == []
 
@@ -123,7 +126,7 @@ def test_the_hub_may_go_to_the_api_where_it_is(managed: program.Engine) -> None:
 def test_sessions_may_not_go_to_private_networks(managed: program.Engine) -> None:
     egress = managed.one("NetworkPolicy", "sessions").inputs["spec"]["egress"]
     (outside,) = (rule["to"][0]["ipBlock"]["except"] for rule in egress if "ipBlock" in rule["to"][0])
-    assert outside == ["10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"]
+    assert outside == ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"]
 
 
 def test_homes_are_volumes_of_the_class_that_is_there(managed: program.Engine) -> None:

@@ -6,6 +6,7 @@ The refresh token stays in the hub. Whoever signed out, or was barred, gets no f
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from jupyterhub.apihandlers.base import APIHandler  # type: ignore[import-untyped]
 from tornado.web import HTTPError
@@ -14,15 +15,25 @@ LEFT_SECONDS = 120
 """A token that ends sooner is renewed before it is given out."""
 
 
+def asked_by_session(handler: APIHandler) -> Any:
+    """The user whose session asks for what was given at sign-in.
+
+    Raises:
+        HTTPError: 403, it is nobody's. Services know users, too; what opens the user's sessions is the user's, or a
+            session's own.
+    """
+    user = handler.current_user
+    if user is None or getattr(user, "kind", "") == "service" or "access:servers" not in handler.parsed_scopes:
+        raise HTTPError(403)
+    return user
+
+
 class AccessToken(APIHandler):  # type: ignore[misc]
     """Answers GET with {"access_token": "...", "expires_at": seconds since 1970}."""
 
     async def get(self) -> None:
         """Answers a session."""
-        user = self.current_user
-        # Services know users, too; what opens the user's sessions is the user's, or a session's own.
-        if user is None or getattr(user, "kind", "") == "service" or "access:servers" not in self.parsed_scopes:
-            raise HTTPError(403)
+        user = asked_by_session(self)
         state = await user.get_auth_state() or {}
         if state.get("expires_at", 0) - time.time() < LEFT_SECONDS:
             if await self.refresh_auth(user, force=True) is None:

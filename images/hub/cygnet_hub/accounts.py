@@ -82,7 +82,7 @@ class AccountsAuthenticator(PasswordAuthenticator):
     @staticmethod
     def told(settings: Any, secrets: Path) -> dict[str, Any]:
         """What of the hub's settings is for this kind, as traits; `secrets` is the folder of its secrets."""
-        return {"accounts_file": str(secrets / "accounts.json"), "trusted_networks": list(settings.trusted_networks)}
+        return {"accounts_file": str(secrets / "accounts.json"), "proxies": settings.proxies()}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging.handlers
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +17,10 @@ from jupyterhub.log import log_request  # type: ignore[import-untyped]
 from jupyterhub.utils import url_path_join  # type: ignore[import-untyped]
 from tornado.web import HTTPError
 
-from cygnet_hub.address import Network, address_of
+from cygnet_hub import files, monitor
+from cygnet_hub.address import Proxies
 from cygnet_hub.gpus import WaitingHandler
+from cygnet_hub.user_ids import NAME
 
 FILE = "hub.jsonl"
 KEPT_DAYS = 90
@@ -53,18 +54,19 @@ _REQUESTS = (
     ("POST", r"api/users/(?P<of>[^/]+)/tokens", "make token"),
 )
 _AUTHORIZE = "api/oauth2/authorize"
+_OPENED = {f"service-{files.NAME}": "open files", f"service-{monitor.NAME}": "open monitor"}
+"""By the client for which somebody who is signed in comes; all others are sessions."""
 _SIGN_OUT = "/logout"
 _WAITING = "/waiting"
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _REASONS = {400: "not possible", 401: "not signed in", 404: "there is none", 429: "has to wait after wrong passwords"}
 
 
 class Audit:
     """Writes events. Tornado hands it each request that has ended; the spawner tells it of sessions."""
 
-    def __init__(self, folder: Path, trusted: Sequence[Network]) -> None:
-        """Will write into `folder`. The word of proxies in the networks `trusted` on a client's address is taken."""
-        self._folder, self._trusted = folder, trusted
+    def __init__(self, folder: Path, proxies: Proxies) -> None:
+        """Will write into `folder`; `proxies` say where a request comes from."""
+        self._folder, self._proxies = folder, proxies
 
     @cached_property
     def _events(self) -> EventLogger:
@@ -88,7 +90,7 @@ class Audit:
         # On the way back with what opens it; who is not signed in is on the way to the form.
         if path == _AUTHORIZE and status == 302 and _user(handler):
             client = handler.get_query_argument("client_id", "")
-            self._note(handler, "open files" if client == "service-files" else "open session")
+            self._note(handler, _OPENED.get(client, "open session"))
             return
         for method, pattern, what in _REQUESTS:
             found = re.fullmatch(pattern, path)
@@ -100,7 +102,7 @@ class Audit:
         handler = spawner.handler
         event = {
             "who": _user(handler) if handler else "",
-            "from": address_of(handler.request, self._trusted) if handler else "",
+            "from": self._proxies.client_address(handler.request) if handler else "",
             "what": what,
             "result": result,
             "of": spawner.user.name,
@@ -114,7 +116,7 @@ class Audit:
             who = _typed(handler)
         why = getattr(handler, "refused_because", "") or _REASONS.get(status, "not allowed")
         result = "done" if not refused else "refused" if status < 500 else "failed"
-        event = {"who": who, "from": address_of(handler.request, self._trusted), "what": what, "result": result}
+        event = {"who": who, "from": self._proxies.client_address(handler.request), "what": what, "result": result}
         self._write({**event, "of": of}, why=why if refused else "")
 
     def _write(self, event: dict[str, Any], **more: Any) -> None:
@@ -174,4 +176,4 @@ def _typed(handler: Any) -> str:
     ['ada', '']
     """
     typed = handler.get_body_argument("username", "")
-    return typed if _NAME.fullmatch(typed) else ""
+    return typed if NAME.fullmatch(typed) else ""

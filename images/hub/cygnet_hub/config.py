@@ -69,6 +69,9 @@ def configuration(settings: Settings, secrets: Secrets, state: Path = STATE) -> 
             **({"pre_spawn_hook": admitting(guests)} if guests else {}),
             **spark.hooks(settings.sessions.spark, settings.sessions.clusters),
         },
+        # All pods are listed anew each minute, in case that a change was not told; KubeSpawner's own choice is each ten
+        # seconds, which is a third of a core for 3,000 sessions. Whoever says nothing for longer is asked again.
+        ResourceReflector={"timeout_seconds": 60, "restart_seconds": 60, "request_timeout": 90},
     )
 
 
@@ -82,7 +85,7 @@ def gpu_pool(sessions: Sessions, state: Path) -> Pool | None:
 
 def hub(settings: Settings, secrets: Secrets, state: Path, pool: Pool | None = None) -> dict[str, Any]:
     """The hub itself: a restart of it ends no session and signs nobody out. What it keeps is in the folder `state`."""
-    audit = Audit(state / "audit", settings.trusted_networks)
+    audit = Audit(state / "audit", settings.proxies())
     return {
         "authenticator_class": AUTHENTICATORS[settings.auth.kind],
         "spawner_class": SessionSpawner,
@@ -93,6 +96,9 @@ def hub(settings: Settings, secrets: Secrets, state: Path, pool: Pool | None = N
         "hub_connect_url": settings.hub_url,
         "cleanup_servers": False,
         "cleanup_proxy": False,
+        # Thousands of sessions are looked at for half a minute after a restart. Nobody has to wait for that: the proxy
+        # knows them, and who asks for the one of theirs is told to wait.
+        "init_spawners_timeout": 1,
         # A proxy that was started anew knows no session: so often the hub compares, and tells it (seconds).
         "last_activity_interval": 30,
         "active_server_limit": settings.active_session_limit,

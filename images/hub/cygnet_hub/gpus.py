@@ -178,7 +178,13 @@ class Pool:
 
     def _read(self) -> WaitingList:
         """The list, as a hub before kept it; who waits for what is offered no more has no place any longer."""
-        found = WaitingList(self._claim_seconds, json.loads(self._file.read_text()) if self._file.exists() else None)
+        try:
+            state = json.loads(self._file.read_text()) if self._file.exists() else None
+            found = WaitingList(self._claim_seconds, state)
+        except (ValueError, TypeError, AttributeError) as error:
+            # After a power cut, or of another version: a place in a list is no reason to start no sessions.
+            LOG.error("waiting list for GPUs: %s cannot be read, and begins anew: %s", self._file, error)
+            found = WaitingList(self._claim_seconds, None)
         for entry in found.entries:
             if not self._offered(entry):
                 found.leave(entry.user)

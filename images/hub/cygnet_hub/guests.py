@@ -11,7 +11,6 @@ import asyncio
 import inspect
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, Self
@@ -23,10 +22,9 @@ from kubespawner.clients import load_config, shared_client  # type: ignore[impor
 from cygnet_hub.model import Model
 from cygnet_hub.rights import NotAdmittedError
 from cygnet_hub.start import refusal
+from cygnet_hub.user_ids import NAME, NUMBERS
 
 LOG = logging.getLogger("jupyterhub")
-NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-NUMBERS = range(1000, 2**31)
 AWAY = (ApiException, aiohttp.ClientError, OSError, TimeoutError)
 """What Kubernetes' client raises where there is no answer, or no right one."""
 SECONDS = 10

@@ -17,6 +17,7 @@ from jupyterhub.apihandlers.base import APIHandler  # type: ignore[import-untype
 from tornado.web import HTTPError
 from traitlets import Dict, Instance, List
 
+from cygnet_hub.access_token import asked_by_session
 from cygnet_hub.guests import Guests, followed
 from cygnet_hub.kerberos_realm import Realm, RefusedError, UnreachableError
 from cygnet_hub.password_sign_in import PasswordAuthenticator
@@ -45,7 +46,7 @@ class KerberosAuthenticator(PasswordAuthenticator):
         given = settings.auth
         keytab = secrets / "kerberos-keytab"
         return {
-            "trusted_networks": list(settings.trusted_networks),
+            "proxies": settings.proxies(),
             "realm": Realm(given.realm, secrets / "krb5.conf", keytab if keytab.exists() else None),
             "names": list(given.names),
             "groups": {group: list(names) for group, names in given.groups.items()},
@@ -134,10 +135,7 @@ class KerberosTicket(APIHandler):  # type: ignore[misc]
 
     async def get(self) -> None:
         """Answers a session, by the token that the hub gave it."""
-        user = self.current_user
-        # Services know users, too; what opens the user's sessions is the user's, or a session's own.
-        if user is None or getattr(user, "kind", "") == "service" or "access:servers" not in self.parsed_scopes:
-            raise HTTPError(403)
+        user = asked_by_session(self)
         if await self.refresh_auth(user, force=True) is None:
             raise HTTPError(403, "the user has to sign in again")
         ticket = (await user.get_auth_state() or {})[TICKET]

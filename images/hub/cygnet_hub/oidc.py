@@ -10,7 +10,6 @@ Browsers are sent to it by path: it works through a tunnel, whatever name and po
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import defaultdict
 from contextvars import ContextVar
@@ -34,13 +33,12 @@ from cygnet_hub.audit import Audited
 from cygnet_hub.guests import Guests, followed
 from cygnet_hub.rights import NotAdmittedError, Rights, admitted
 from cygnet_hub.start import refusal
-from cygnet_hub.user_ids import user_id
+from cygnet_hub.user_ids import NAME, NUMBERS, user_id
 
 CHANGE = "change"
 """In the query of the address for signing in: `change=password` lets a Keycloak ask for a new one first."""
 OUTSIDE: ContextVar[str] = ContextVar("outside", default="")
 """Under which address somebody signed in: a provider behind the gateway knows their tokens by that name only."""
-NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 TIMEOUT_SECONDS = 10
 EXPIRES = "expires_at"
 """In what is kept of a sign-in: when the access token ends, in seconds since 1970."""
@@ -200,15 +198,17 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
         """The user's name here, which is also that of the home.
 
         Raises:
-            HTTPError: 403, the provider's name is of a form that names here have not. It is not changed into another
-                one: two people could come to the same.
+            HTTPError: 403, the provider's name is of a form that names here have not. But for capital letters, which
+                are the small ones, it is not changed into another one: two people could come to the same.
         """
-        name = str(user_info.get(self.username_claim) or "").lower()
-        if not NAME.fullmatch(name):
+        given = str(user_info.get(self.username_claim) or "")
+        name = given.lower()
+        # Before that: in Unicode the sign for kelvin is a capital k.
+        if not (given.isascii() and NAME.fullmatch(name)):
             raise refusal(
                 403,
-                f"Your name at {self.login_service} is {name[:64]!r}. Names here begin with a letter and have up to 31 "
-                "letters, digits and '-'. Ask those who run this service.",
+                f"Your name at {self.login_service} is {given[:64]!r}. Names here begin with a letter and have up to "
+                "31 letters, digits and '-'. Ask those who run this service.",
             )
         return name
 
@@ -271,7 +271,7 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
             return user_id(user.name)
         claims = (await user.get_auth_state() or {}).get(self.user_auth_state_key, {})
         number = str(claims.get(self.uid_claim, ""))
-        if not number.isdecimal() or not 1000 <= int(number) < 2**31:
+        if not number.isdecimal() or int(number) not in NUMBERS:
             raise refusal(
                 403, f"{self.login_service} gives no number for {user.name}; tell those who run this service."
             )

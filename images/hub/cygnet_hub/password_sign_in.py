@@ -8,9 +8,9 @@ from typing import Any
 
 from jupyterhub.auth import Authenticator  # type: ignore[import-untyped]
 from tornado.web import HTTPError
-from traitlets import Instance, List
+from traitlets import Instance
 
-from cygnet_hub.address import address_of
+from cygnet_hub.address import Proxies
 from cygnet_hub.audit import Audited
 from cygnet_hub.patience import Patience
 from cygnet_hub.rights import Rights
@@ -24,7 +24,7 @@ class PasswordAuthenticator(Audited, Authenticator):  # type: ignore[misc]
     checks_at_once = 2
 
     rights: Any = Instance(Rights, (), config=True, help="Who may sign in, and who is an operator.")
-    trusted_networks: Any = List(config=True, help="Networks whose X-Forwarded-For is believed: gateway and proxy.")
+    proxies: Any = Instance(Proxies, ("localhost", ()), config=True, help="What stands between browsers and the hub.")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,7 +39,7 @@ class PasswordAuthenticator(Audited, Authenticator):  # type: ignore[misc]
         """What `check` says; HTTP 429 while the user or the address has to wait."""
         # What nobody can be called is cut short, because it is remembered for a while.
         name = self.normalize_username(data.get("username", ""))[:LONGEST_NAME]
-        address = address_of(handler.request, self.trusted_networks)
+        address = self.proxies.client_address(handler.request)
         # Asked after the turn has come, so that many guesses sent at once are not all free.
         async with self._checks:
             if seconds := self.patience.seconds(name, address):

@@ -6,7 +6,6 @@ is silently ignored is worse than a hub that says why it does not start.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -20,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from cygnet_hub.address import Network, Proxies
 from cygnet_hub.executors import NONE, Cluster, SparkSettings
 from cygnet_hub.guests import GuestsSettings
 from cygnet_hub.model import Model
@@ -225,8 +225,10 @@ class Settings(Model):
     """How sessions, in their namespace, and the proxy reach the hub."""
     proxy_api_url: str = "http://proxy-api:8001"
     """How the hub tells the proxy its routes."""
-    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Whose word on the client's address is taken: the gateway's and the proxy's pods."""
+    proxy_host: str = "proxy-pods"
+    """Leads to the proxy's own address: it says where users ask from."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of the site's proxies before the gateway."""
     database: Literal["sqlite", "postgresql"] = "sqlite"
     """Where users, sessions and tokens are kept: in a file, or by a server beside the hub."""
     active_session_limit: int = Field(0, ge=0)
@@ -240,6 +242,10 @@ class Settings(Model):
     auth: AuthSettings = AccountsSettings()
     """How people sign in, and who may do what."""
     sessions: Sessions
+
+    def proxies(self) -> Proxies:
+        """What stands between browsers and the hub."""
+        return Proxies(self.proxy_host, self.trusted_proxies)
 
 
 class Secrets(Model):

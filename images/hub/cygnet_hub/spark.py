@@ -84,7 +84,8 @@ class Executors:
 
     async def _sweep(self, spawner: Any, slug: str) -> None:
         """Removes what is left of this user's former session, and of others who have none."""
-        found = (await shared_client("CoreV1Api").list_namespace(label_selector=f"{PART}={OPTION}")).items
+        core, selector = shared_client("CoreV1Api"), f"{PART}={OPTION}"
+        found = (await core.list_namespace(label_selector=selector, _request_timeout=SECONDS)).items
         with_session = {pod["metadata"]["labels"].get(USERNAME) for pod in spawner.pod_reflector.pods.values()}
         ages = {
             one.metadata.labels.get(OWNER, ""): (dt.datetime.now(dt.UTC) - one.metadata.creation_timestamp)

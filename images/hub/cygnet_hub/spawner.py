@@ -11,11 +11,11 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner  # type: ignore[import-untyped]
 
 from cygnet_hub import counted
 from cygnet_hub.ending import Ending
+from cygnet_hub.guests import AWAY, SECONDS
 from cygnet_hub.start import SCRIPT
 from cygnet_hub.unwell import is_unplaced, words
 
@@ -85,8 +85,8 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
     async def unwell(self) -> str:
         """What does not answer on machines for sessions, in words; nothing when they are well, or cannot be asked."""
         try:
-            nodes = await self.api.list_node()
-        except ApiException as error:
+            nodes = await self.api.list_node(_request_timeout=SECONDS)
+        except AWAY as error:
             self.log.warning("%s: the machines' state cannot be read: %s", self._log_name, error)
             return ""
         if told := words(self.api.api_client.sanitize_for_serialization(nodes)["items"]):
