@@ -90,7 +90,7 @@ class AuthConfig(PartConfig):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "AuthConfig":
-        names = account_names(self)
+        names = known_names(self)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}; keep each name in one place")
@@ -100,7 +100,7 @@ class AuthConfig(PartConfig):
 
     @model_validator(mode="after")
     def _user_ids_are_unique(self) -> "AuthConfig":
-        if pair := same_user_id(account_names(self)):
+        if pair := same_user_id(known_names(self)):
             raise ValueError(
                 f"{pair[0]} and {pair[1]} would have the same user id on machines ({user_id(pair[0])}), and so each "
                 "other's files; give one of them another name"

@@ -43,10 +43,11 @@ def hub_spec(images: Mapping[str, str], started_with: str, *, on_control_plane: 
         requests={"cpu": "50m", "memory": "200Mi"},
         limits={"memory": "1Gi"},
         ready={"httpGet": {"path": "/hub/health", "port": "api"}, "periodSeconds": 2},
+        alive={"httpGet": {"path": "/hub/health", "port": "api"}},
     )
     before, volumes = [], {}
     if "postgresql" in images:
-        before = [postgresql.first(postgresql.container_of(images["postgresql"], DATABASE, data="server"))]
+        before = [postgresql.container_of(images["postgresql"], DATABASE, data="server")]
         volumes = {"server": {"persistentVolumeClaim": {"claimName": DATABASE_CLAIM}}}
     return {
         "replicas": 1,
@@ -87,6 +88,7 @@ def proxy_spec(image: str, started_with: str, *, on_control_plane: bool = True) 
         requests={"cpu": "50m", "memory": "80Mi"},
         limits={"memory": "512Mi"},
         ready={"tcpSocket": {"port": "http"}, "periodSeconds": 2},
+        alive={"httpGet": {"path": "/_chp_healthz", "port": "http"}},
     )
     return {
         "replicas": 1,

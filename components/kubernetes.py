@@ -39,6 +39,10 @@ DNS_EGRESS: dict[str, Any] = {
 """The network policy rule that lets pods ask the cluster's DNS."""
 
 
+_FIVE_MINUTES = {"initialDelaySeconds": 300, "periodSeconds": 30, "failureThreshold": 10}
+"""A computer that does too much is slow for minutes, and nothing gets better by starting it all again."""
+
+
 def container(
     name: str,
     image: str,
@@ -51,6 +55,7 @@ def container(
     requests: Mapping[str, str],
     limits: Mapping[str, str],
     ready: Mapping[str, Any] | None = None,
+    alive: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """An unprivileged container.
 
@@ -63,6 +68,7 @@ def container(
         requests: What is kept for it, e.g. {"cpu": "50m", "memory": "64Mi"}.
         limits: What it may not exceed.
         ready: Its readiness probe.
+        alive: What answers as long as it does not hang; after five minutes without an answer it is started again.
     """
     return {
         "name": name,
@@ -75,6 +81,7 @@ def container(
         "resources": {"requests": dict(requests), "limits": dict(limits)},
         "securityContext": dict(_CONTAINER_SECURITY),
         **({"readinessProbe": dict(ready)} if ready else {}),
+        **({"livenessProbe": {**alive, "timeoutSeconds": 10, **_FIVE_MINUTES}} if alive else {}),
     }
 
 

@@ -12,7 +12,10 @@ FOLDER: Final = "/var/lib/postgresql"
 
 
 def container_of(image: str, database: str, *, data: str, memory_mib: int = 512) -> dict[str, Any]:
-    """The container.
+    """The container; it belongs among a pod's first ones, and goes on beside the others.
+
+    Kubernetes starts the pod's others when this one answers, and ends it after them: they would end where their
+    database does not answer at once.
 
     Args:
         image: Of images/postgresql.
@@ -20,21 +23,14 @@ def container_of(image: str, database: str, *, data: str, memory_mib: int = 512)
         data: The volume that it keeps it on. It also wants one of the name "scratch".
         memory_mib: What it may use.
     """
-    return container(
+    answers = {"exec": {"command": ["pg_isready", "--host=127.0.0.1", "--quiet"]}}
+    made = container(
         "postgresql",
         image,
         args=[database],
         mounts={data: FOLDER, "scratch": SCRATCH},
         requests={"cpu": "20m", "memory": "64Mi"},
         limits={"memory": f"{memory_mib}Mi"},
-        ready={"exec": {"command": ["pg_isready", "--host=127.0.0.1", "--quiet"]}, "periodSeconds": 2},
+        ready={**answers, "periodSeconds": 2},
     )
-
-
-def first(database: dict[str, Any]) -> dict[str, Any]:
-    """The same container, for a program that ends where its database does not answer at once.
-
-    Kubernetes starts the pod's others when this one answers, and ends it after them.
-    """
-    probe = {**database["readinessProbe"], "periodSeconds": 1, "failureThreshold": 300}
-    return {**database, "restartPolicy": "Always", "startupProbe": probe}
+    return {**made, "restartPolicy": "Always", "startupProbe": {**answers, "periodSeconds": 1, "failureThreshold": 300}}

@@ -246,12 +246,13 @@ def deployment_spec(
         limits={"memory": f"{config.memory_gib:g}Gi"},
         ready={"httpGet": {"path": "/health/ready", "port": "health"}, "periodSeconds": 2},
     )
-    containers = [keycloak]
+    before = []
     if config.database == "postgresql":
-        containers.append(postgresql.container_of(images["postgresql"], _DATABASE, data="data"))
+        before = [postgresql.container_of(images["postgresql"], _DATABASE, data="data")]
     template = pod_template(
         _LABELS,
-        *containers,
+        keycloak,
+        before=before,
         volumes={
             "scratch": {"emptyDir": {}},
             "work": {"emptyDir": {}},

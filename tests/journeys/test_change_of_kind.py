@@ -146,7 +146,7 @@ def end(stack: LiveStack, what: str) -> None:
 def restarts(stack: LiveStack) -> int:
     """How often the database was."""
     (pod,) = stack.items("pods", *OF_KEYCLOAK)
-    return sum(one["restartCount"] for one in pod["status"]["containerStatuses"] if one["name"] == "postgresql")
+    return sum(one["restartCount"] for one in pod["status"]["initContainerStatuses"] if one["name"] == "postgresql")
 
 
 def comes_back(visitor: Visitor) -> bool:

@@ -13,6 +13,7 @@ from argon2 import PasswordHasher
 from components import copyparty
 from components.auth import AuthConfig, account_names, has_guests, user_id
 from components.config import ConfigError, parse
+from components.sign_in.kerberos import KerberosConfig
 from components.sign_in.rights import RightsConfig
 from tests.unit import program
 from tests.unit.manifests import careless, violations
@@ -79,6 +80,8 @@ def test_a_user_id_is_no_systems_own_and_fits_in_32_bits() -> None:
 def test_two_names_of_one_number_are_refused() -> None:
     pair = ("user-15323", "user-16613")
     assert user_id(pair[0]) == user_id(pair[1])
+    with pytest.raises(ValueError, match=r"would have the same user id .*; give one of them another name"):
+        AuthConfig(kind="kerberos", kerberos=KerberosConfig(realm="LAB"), accounts=pair)
     with pytest.raises(ValueError, match=r"would have the same user id .*; give one of them another name"):
         AuthConfig(accounts=pair)
 
@@ -336,7 +339,9 @@ def test_a_keycloak_is_a_pod_without_rights(database: str) -> None:
     spec = made.one("Deployment", "keycloak").inputs["spec"]["template"]["spec"]
     assert violations(spec) == []
     assert careless(spec) == []
-    assert [one["name"] for one in spec["containers"]] == ["keycloak", *(["postgresql"] if database != "h2" else [])]
+    assert [one["name"] for one in spec["containers"]] == ["keycloak"]
+    first = {one["name"]: one["restartPolicy"] for one in spec.get("initContainers", [])}
+    assert first == ({"postgresql": "Always"} if database == "postgresql" else {})
 
 
 def test_a_realm_is_secret_and_has_hashes_only(keycloak: program.Engine) -> None:
