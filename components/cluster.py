@@ -23,7 +23,7 @@ _SYSTEM_IMAGES = (
     "pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "coredns",
 )  # fmt: skip
 
-LINK_LOCAL = "169.254.0.0/16"  # clouds answer for a machine's credentials at 169.254.169.254
+LINK_LOCAL = IPv4Network("169.254.0.0/16")  # clouds answer for a machine's credentials at 169.254.169.254
 
 
 class ClusterConfig(PartConfig):
@@ -45,6 +45,13 @@ class ClusterConfig(PartConfig):
     service_network: Annotated[IPv4Network, Field(description="Addresses of services inside the cluster")] = (
         IPv4Network("10.96.0.0/16")
     )
+    closed_networks: Annotated[
+        tuple[IPv4Network, ...],
+        Field(
+            description="Further networks that sessions may not reach, e.g. the site's management network; those of "
+            "pods, services and the stack's machines are closed anyway"
+        ),
+    ] = ()
     api_address: Annotated[
         IPv4Address | Literal["own"] | None,
         Field(
@@ -61,6 +68,8 @@ class ClusterConfig(PartConfig):
 
     @model_validator(mode="after")
     def _networks_are_apart(self) -> "ClusterConfig":
+        if any(network.prefixlen == 0 for network in self.closed_networks):
+            raise ValueError("closed_networks has 0.0.0.0/0, which is everything; name what is to be closed")
         if self.pod_network.overlaps(self.service_network):
             raise ValueError(
                 f"pod_network {self.pod_network} and service_network {self.service_network} overlap; move one of them"
@@ -214,8 +223,8 @@ class OwnCluster(Cluster):
         self.api_servers = machines.hosts.apply(api_servers)
         self.api_port = pulumi.Output.from_input(API_PORT)
         self.node = next(iter(machines.machines))
-        inner = [str(config.pod_network), str(config.service_network), LINK_LOCAL]
-        self.inner_networks = machines.network.apply(lambda network: [*inner, network])
+        inner = [config.pod_network, config.service_network, LINK_LOCAL, *config.closed_networks]
+        self.inner_networks = machines.networks.apply(lambda networks: [*map(str, inner), *networks])
         self.kubeconfig = pulumi.Output.secret(playbook.results.apply(lambda results: str(results["kubeconfig"])))
         self.provider = self._provide(name)
         self.members = [

@@ -6,6 +6,7 @@ and machines that can reach the registry.
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from components.errors import CygnetError
 from components.registry import ExistingRegistry
 from components.sources.source import API_PORT
 
-_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
-"""Where machines, pods and services of others' clusters are (RFC 1918)."""
+_PRIVATE = [IPv4Network(given) for given in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")]
+"""Where machines, pods and services of others' clusters are (RFC 1918, RFC 6598)."""
 
 _REGISTRY = "registry"
 
@@ -42,7 +43,8 @@ class ExistingCluster(Cluster):
         self.provider = self._provide(name)
         self._login = registry.login
         self.pull_secrets = [{"name": _REGISTRY}] if self._login else []
-        self.inner_networks = pulumi.Output.from_input([*_PRIVATE, LINK_LOCAL])
+        inner = [*_PRIVATE, LINK_LOCAL, config.pod_network, config.service_network, *config.closed_networks]
+        self.inner_networks = pulumi.Output.from_input([str(network) for network in collapse_addresses(inner)])
         # What is behind the service `kubernetes`: policies look at a packet when its address is a server's own.
         behind = k8s.discovery.v1.EndpointSlice.get("kubernetes", "default/kubernetes", opts=self.inside(self))
         self.api_servers = behind.endpoints.apply(
@@ -115,14 +117,20 @@ def _place(status: Any) -> str:
 
 
 def kubeconfig(config: ClusterConfig) -> str:
-    """What opens the cluster: what the stack says, or else the file that kubectl would use.
+    """What opens the cluster: what the stack says, or else the one file that kubectl would use.
 
     Raises:
-        CygnetError: There is none.
+        CygnetError: There is none, or there are several.
     """
     if config.kubeconfig:
         return config.kubeconfig.get_secret_value()
-    file = Path(os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
+    named = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    if os.pathsep in named:
+        raise CygnetError(
+            f"cygnet:cluster.source is existing, and KUBECONFIG names several files ({named}); name the one of this "
+            "cluster: export KUBECONFIG=FILE"
+        )
+    file = Path(named).expanduser()
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:

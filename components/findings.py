@@ -56,11 +56,28 @@ def _explanation(model: type[BaseModel], detail: ErrorDetails) -> str:
         return detail["msg"].removeprefix("Value error, ")
     reason = _REASONS.get(detail["type"], detail["msg"])
     meaning = _meaning(model, detail["loc"])
-    return f"{reason}, not {_shown(detail['input'])}{f'. It is: {meaning}' if meaning else ''}"
+    given = "" if _is_secret(model, detail["loc"]) else f", not {_shown(detail['input'])}"
+    return f"{reason}{given}{f'. It is: {meaning}' if meaning else ''}"
+
+
+def _is_secret(model: type[BaseModel], location: tuple[int | str, ...]) -> bool:
+    """Whether what stands at a place may not stand in a log: a secret, or what has one in it."""
+    if location and isinstance(location[-1], int):
+        return _is_secret(model, location[:-1])
+    field = _field(model, location)
+    return field is not None and _has_secret(field.annotation)
+
+
+def _has_secret(annotation: Any) -> bool:
+    """Whether a value of this type has a secret in it, however deep."""
+    if annotation is SecretStr or any(map(_has_secret, get_args(annotation))):
+        return True
+    within = model_in(annotation)
+    return within is not None and any(_has_secret(field.annotation) for field in within.model_fields.values())
 
 
 def _shown(value: Any) -> str:
-    """A value as it may stand in a log: not all of one that is long, or should have been a secret."""
+    """A value as it may stand in a log: not all of one that is long."""
     text = json.dumps(value, default=str)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 

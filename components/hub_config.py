@@ -62,6 +62,9 @@ class HubConfig(PartConfig):
             "the hub, for hundreds of users"
         ),
     ] = "sqlite"
+    announcement: Annotated[
+        str, Field(description="A line of HTML on top of every page of the hub, e.g. of an outage to come; empty: none")
+    ] = ""
     active_session_limit: Annotated[
         int, Field(ge=0, le=100_000, description="Sessions at the same time; 0: as many as fit")
     ] = 0

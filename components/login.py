@@ -46,7 +46,7 @@ class LoginConfig(PartConfig):
 
 
 class Login(pulumi.ComponentResource):
-    """An SSH server in the image of sessions, on the first control plane machine. Stands on what sessions stand on.
+    """An SSH server in the image of sessions, on each control plane machine. Stands on what sessions stand on.
 
     Gives `told`: `address` ("10.240.1.11:2022") and `host_key`, by which SSH clients know it; nothing where it is not
     wanted.

@@ -51,7 +51,8 @@ class MachinesConfig(PartConfig):
     variables: Annotated[
         dict[str, Any],
         Field(
-            description="Variables of roles, by name, for machines that are unlike others: see docs/parts/machines.md"
+            description="Variables of roles, by name, for machines that are unlike others: see docs/parts/machines.md. "
+            "Nothing secret: they are in the stack's outputs, for everybody who may read these"
         ),
     ] = Field(default_factory=dict)
 
@@ -132,8 +133,8 @@ class Machines(pulumi.ComponentResource):
     is_virtual: bool
     """Whether that address moves to another control plane when the one that has it dies."""
 
-    network: pulumi.Output[str]
-    """The IPv4 network of their addresses."""
+    networks: pulumi.Output[list[str]]
+    """IPv4 networks that have their addresses."""
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class Machines(pulumi.ComponentResource):
         self.machines = provided.machines
         self.nodes = nodes(config)
         self.anchor = provided.anchor
-        self.network = provided.network
+        self.networks = provided.networks
         hosts = provided.hosts.apply(lambda listed: with_variables(listed, config.variables))
         playbook = Playbook(
             name,
@@ -174,7 +175,7 @@ class Machines(pulumi.ComponentResource):
             inner=self.hosts.apply(lambda listed: str(listed[0]["address"])),
             public=self.hosts.apply(lambda listed: public_address(listed[0])),
         )
-        self.register_outputs({"hosts": self.hosts, "network": self.network})
+        self.register_outputs({"hosts": self.hosts, "networks": self.networks})
 
 
 def with_variables(hosts: Sequence[Host], variables: Mapping[str, Any]) -> list[Host]:

@@ -15,7 +15,8 @@ from engine import tools
 
 class _MemberProvider(ResourceProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
-        kubectl(props["kubeconfig"], "wait", "--for=condition=Ready", f"node/{props['node']}", "--timeout=300s")
+        ready = ("wait", "--for=condition=Ready", f"node/{props['node']}", "--timeout=300s")
+        kubectl(props["kubeconfig"], *ready, seconds=330)
         _mark({}, props)
         return CreateResult(id_=props["node"], outs=props)
 
@@ -96,17 +97,20 @@ def _identity(taint: str) -> str:
     return f"{key.partition('=')[0]}:{effect}"
 
 
-def kubectl(kubeconfig: str, *arguments: str) -> str:
+def kubectl(kubeconfig: str, *arguments: str, seconds: float = 120) -> str:
     """Runs kubectl and returns what it prints.
 
     Raises:
-        CygnetError: It failed; the message is its own.
+        CygnetError: It failed, and the message is its own; or it did not end within `seconds`.
     """
     with tempfile.NamedTemporaryFile("w", prefix="cygnet-kubeconfig-") as file:  # mode 600
         file.write(kubeconfig)
         file.flush()
         command = [str(tools.path("kubectl")), "--kubeconfig", file.name, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise CygnetError(f"kubectl {' '.join(arguments)}: no answer from Kubernetes in {seconds:g} s") from None
     if done.returncode:
         raise CygnetError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()[-500:]}")
     return done.stdout

@@ -116,7 +116,9 @@ def roles_of(playbook: Path) -> list[str]:
 def _imported_roles(playbook: Path, role: str) -> list[str]:
     folder = playbook.parent / "roles" / role
     if not folder.is_dir():
-        raise CygnetError(f"{playbook.name} runs the role '{role}', which is not in playbooks/roles/")
+        raise CygnetError(
+            f"{playbook.name} runs the role '{role}', which is not in playbooks/roles/; add it there, or mend its name"
+        )
     texts = [file.read_text() for file in sorted(folder.glob("tasks/*.yml"))]
     # Most files import no role, and reading YAML is slow.
     return [name for text in texts if "_role:" in text for name in _names_of_imports(yaml.safe_load(text))]
@@ -166,7 +168,10 @@ def run(props: Mapping[str, Any]) -> dict[str, Any]:
             raise AssertionError("both pipes were asked for")
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        outcome: dict[str, Any] = {"failure": f"{props['playbook']}: the process that runs Ansible ended early"}
+        outcome: dict[str, Any] = {
+            "failure": f"{props['playbook']}: the process that runs Ansible was ended before the play was over, "
+            "perhaps for lack of memory (dmesg tells); run the same command again: it goes on"
+        }
         for line in process.stdout:
             message = json.loads(line)
             if "progress" in message:

@@ -3,7 +3,8 @@
 import argparse
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from components.errors import CygnetError
@@ -18,6 +19,8 @@ _PLACES = (
     ("login", "daemonset/login", "/var/log/cygnet"),
 )
 """Where events are: namespace, what of it is asked, and the folder there."""
+
+_SECONDS = 600  # ninety days of a large service are much to read
 
 Event = Mapping[str, Any]
 
@@ -39,8 +42,23 @@ def run(options: argparse.Namespace) -> None:
     places = [place for place in _PLACES if place[0] == "hub" or outputs["parts"]["login"]]
     lines = [line for place in places for line in _lines(options.stack, outputs["kubeconfig"], place)]
     since = dt.datetime.now(dt.UTC) - dt.timedelta(days=options.days)
-    for event in chosen(map(json.loads, lines), since, options.user):
+    for event in chosen(read(lines), since, options.user):
         print(json.dumps(event) if options.json else sentence(event))
+
+
+def read(lines: Iterable[str]) -> Iterator[Event]:
+    """The events in lines of JSON. How many lines are none, of which a crash left a half, is said on standard error."""
+    broken = 0
+    for line in lines:
+        try:
+            event = json.loads(line)
+            when(event)
+        except (ValueError, TypeError, KeyError):
+            broken += 1
+        else:
+            yield event
+    if broken:
+        print(f"left out: {broken} {'line' if broken == 1 else 'lines'} that cannot be read", file=sys.stderr)
 
 
 def chosen(events: Iterable[Event], since: dt.datetime, user: str | None = None) -> list[Event]:
@@ -70,9 +88,10 @@ def sentence(event: Event) -> str:
 
 def _lines(stack: str, kubeconfig: str, place: Sequence[str]) -> list[str]:
     namespace, pod, folder = place
-    read = f"find {folder} -name '*.jsonl*' -exec cat {{}} +"
+    read = f"find {folder} -name '*.jsonl*' -exec grep --no-filename '' {{}} +"  # each file ends with a line's end
     try:
-        return kubectl(kubeconfig, "--namespace", namespace, "exec", pod, "--", "sh", "-c", read).splitlines()
+        said = kubectl(kubeconfig, "--namespace", namespace, "exec", pod, "--", "sh", "-c", read, seconds=_SECONDS)
+        return said.splitlines()
     except CygnetError as error:
         raise CygnetError(
             f"stack {stack}: what {namespace} recorded cannot be read: {error}. It is kept on the storage; run this "

@@ -23,7 +23,10 @@ def run(options: argparse.Namespace) -> None:
     """
     outputs = Stack(options.stack).outputs()
     if "realm" not in outputs:
-        raise CygnetError(f"stack {options.stack} has no Keycloak; its sign-in is {outputs['parts']['auth']['kind']}")
+        raise CygnetError(
+            f"stack {options.stack} has no Keycloak; its sign-in is {outputs['parts']['auth']['kind']}. This command "
+            "is for stacks with cygnet:auth.kind keycloak"
+        )
     declared = keycloak_admin.read(outputs["realm"]["declared"])
     with keycloak_admin.administration(outputs["kubeconfig"], outputs["realm"]["secret"]) as admin:
         drift = keycloak_admin.drifted(admin, declared)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from components.member import kubectl
 from components.sources.openstack_servers import RENEW
 from operations import recovery, takeover
 from operations.cloud_state import cloud_of
-from operations.stack import Stack
+from operations.stack import Stack, environment
 
 NAME = "renew"
 HELP = "make servers of a cloud anew that have another image, flavor or volume than the stack says, one at a time"
@@ -36,14 +35,14 @@ def run(options: argparse.Namespace) -> None:
         recovery.undo_what_was_interrupted(stack, cloud)
     servers = urns(json.loads(stack.pulumi("stack", "export", capture=True)))
     check(options.machines, servers)
-    os.environ[RENEW] = " ".join(filter(_can_go, servers))
-    chosen = options.machines or outdated(json.loads(stack.pulumi("preview", "--json", capture=True)))
+    with environment(RENEW, " ".join(filter(_can_go, servers))):
+        chosen = options.machines or outdated(json.loads(stack.pulumi("preview", "--json", capture=True)))
     for number, machine in enumerate(chosen, 1):
         print(f"{machine}: {number} of {len(chosen)}", flush=True)
-        os.environ[RENEW] = machine
         if machine.startswith(_CONTROL_PLANE):
             require_etcd(str(stack.outputs()["kubeconfig"]), machine)
-        stack.pulumi("up", "--yes", "--skip-preview", "--color", "auto", "--replace", servers[machine])
+        with environment(RENEW, machine):
+            stack.pulumi("up", "--yes", "--skip-preview", "--color", "auto", "--replace", servers[machine])
     print(f"Made anew: {', '.join(chosen)}" if chosen else f"Every server but {_FIRST} is what the stack says.")
 
 
@@ -56,7 +55,7 @@ def require_etcd(kubeconfig: str, machine: str) -> None:
     try:
         kubectl(
             kubeconfig, "wait", "pod", "--namespace=kube-system", "--selector=component=etcd", "--for=condition=Ready",
-            f"--timeout={_ETCD_SECONDS}s",
+            f"--timeout={_ETCD_SECONDS}s", seconds=_ETCD_SECONDS + 30,
         )  # fmt: skip
     except CygnetError as error:
         raise CygnetError(
@@ -85,7 +84,7 @@ def check(named: Sequence[str], servers: Mapping[str, str]) -> None:
     """
     for name in named:
         if name not in servers:
-            raise CygnetError(f"there is no server {name}; there are {', '.join(servers)}")
+            raise CygnetError(f"there is no server {name}; name one of these: {', '.join(servers)}")
         if not _can_go(name):
             raise CygnetError(
                 f"{name} has what there is one of (homes, registry, software repository), and is not made anew under "

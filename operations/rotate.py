@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,7 +11,7 @@ from components import rotation
 from components.errors import CygnetError
 from components.rotation import SECRETS
 from operations import takeover, up
-from operations.stack import Stack
+from operations.stack import Stack, environment
 
 NAME = "rotate"
 HELP = "make a stack's secrets anew, all or some of them, while sessions go on"
@@ -34,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     check(options.what)
     chosen = choose(options.what, there(exported(stack)))
     print(told(chosen), flush=True)
-    with _environment(rotation.VARIABLE, " ".join([secrets.token_hex(4), *chosen])):
+    with environment(rotation.VARIABLE, " ".join([secrets.token_hex(4), *chosen])):
         if options.dry_run:
             stack.pulumi("preview", "--color", "auto")
             return
@@ -42,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         up.bring_up(stack)
     if former(exported(stack)):
         print("All have the new ones; the former ones go.", flush=True)
-        with _environment(rotation.FORGET, "1"):
+        with environment(rotation.FORGET, "1"):
             up.bring_up(stack)
     print(f"Made anew: {', '.join(chosen)}")
 
@@ -114,13 +112,3 @@ def _resources(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for one in state["deployment"].get("resources", []):
         if not one.get("delete") and "rotates" in one.get("inputs", {}):
             yield {"outputs": {}, **one}
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """A variable of the environment, for the programs that are run meanwhile."""
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]

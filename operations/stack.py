@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Stack:
         """
         found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json", "--show-secrets", capture=True))
         if "url" not in found:
-            raise CygnetError(f"stack {self.name} is not up; run 'pulumi up -s {self.name}'")
+            raise CygnetError(f"stack {self.name} is not up; run '.venv/bin/cygnet up {self.name}'")
         return found
 
 
@@ -91,6 +92,16 @@ def _end(process: subprocess.Popen[str]) -> None:
         with suppress(KeyboardInterrupt, SystemExit):  # once more: it shall not wait for what it is doing
             process.send_signal(signal.SIGINT)
             process.wait()
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment, for the programs that are run meanwhile."""
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def pulumi_program() -> str:

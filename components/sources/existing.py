@@ -1,8 +1,8 @@
 """Machines that are there already, reached by SSH: nothing is made, nothing is removed."""
 
 import socket
-from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Annotated, Any, Literal
 
 import pulumi
@@ -61,7 +61,7 @@ def provide(hosts: Sequence[ExistingHost], virtual: IPv4Address | None, parent: 
         hosts=pulumi.Output.all(*(machine.id for machine in machines.values())).apply(lambda _: listed),
         machines=machines,
         anchor=None,
-        network=pulumi.Output.from_input(str(enclosing_network(addresses))),
+        networks=pulumi.Output.from_input(exact_networks(addresses)),
         virtual=VirtualAddress(shared, shared) if virtual else None,
     )
 
@@ -89,13 +89,10 @@ def as_host(host: ExistingHost) -> Host:
     return {**host.model_dump(mode="json"), "variables": {}}
 
 
-def enclosing_network(addresses: Sequence[IPv4Address]) -> IPv4Network:
-    """The smallest network that has all the addresses.
+def exact_networks(addresses: Iterable[IPv4Address]) -> list[str]:
+    """The fewest networks that have these addresses and no other.
 
-    >>> enclosing_network([IPv4Address("10.0.0.4"), IPv4Address("10.0.0.9")])
-    IPv4Network('10.0.0.0/28')
+    >>> exact_networks(map(IPv4Address, ["10.0.0.4", "192.168.3.9", "10.0.0.5"]))
+    ['10.0.0.4/31', '192.168.3.9/32']
     """
-    network = IPv4Network((min(addresses), 32))
-    while max(addresses) not in network:
-        network = network.supernet()
-    return network
+    return [str(network) for network in collapse_addresses(map(IPv4Network, addresses))]

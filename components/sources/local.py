@@ -201,7 +201,7 @@ def provide(
         hosts=hosts,
         machines=made,
         anchor=net if virtual else made[machines[0].name],
-        network=net.subnet,
+        networks=net.subnet.apply(lambda subnet: [subnet]),
         virtual=VirtualAddress(shared, shared) if virtual else None,
     )
 

@@ -15,7 +15,7 @@ from components.base import PartConfig
 from components.secrets import KeyPair
 from components.sources import openstack_network, openstack_servers, ssh
 from components.sources.answering import AnsweringServer
-from components.sources.existing import enclosing_network
+from components.sources.existing import exact_networks
 from components.sources.openstack_flavors import FlavorConfig, make_flavors
 from components.sources.openstack_network import GivenNetwork, OwnNetwork, OwnNetworkConfig
 from components.sources.openstack_servers import ServerConfig
@@ -141,8 +141,8 @@ class _Stack:
             hosts=known,
             machines=made,
             anchor=port or made[servers[0].name],
-            network=pulumi.Output.all(known, shared.inner if shared else None).apply(
-                lambda given: self._addresses([*(host["address"] for host in given[0]), *filter(None, given[1:])])
+            networks=pulumi.Output.all(known, shared.inner if shared else None).apply(
+                lambda given: self._networks([*(host["address"] for host in given[0]), *filter(None, given[1:])])
             ),
             virtual=shared,
         )
@@ -223,11 +223,11 @@ class _Stack:
     def _ssh(self) -> dict[str, Any]:
         return {"user": self._config.user, "port": ssh.PORT}
 
-    def _addresses(self, addresses: Sequence[str]) -> str:
-        """The network that they are of."""
+    def _networks(self, addresses: Sequence[str]) -> list[str]:
+        """Those that have these addresses: our own one, or, in one that is shared with others, no more than these."""
         if self._config.own_network:
-            return str(self._config.own_network.subnet)
-        return str(enclosing_network([IPv4Address(address) for address in addresses]))
+            return [str(self._config.own_network.subnet)]
+        return exact_networks(map(IPv4Address, addresses))
 
 
 def _plain(public_key: str) -> str:

@@ -67,8 +67,8 @@ class Provided:
     """With what the cluster is gone from the world: the first control plane, or, of several, what all of them stand on;
     None when machines outlive the stack."""
 
-    network: pulumi.Output[str]
-    """The IPv4 network of their addresses, e.g. "10.240.1.0/24"."""
+    networks: pulumi.Output[list[str]]
+    """IPv4 networks that have their addresses, e.g. ["10.240.1.0/24"]."""
 
     virtual: VirtualAddress | None = None
     """If they were asked for one."""

@@ -1,6 +1,7 @@
 """SSH to machines: whom to believe, and through which host the way leads."""
 
 import re
+import select
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -86,6 +87,8 @@ def answers_through(configuration: Path, way: Mapping[str, Any], address: str) -
     ) as connection:
         if connection.stdout is None:
             raise AssertionError("it was asked for")
-        said = connection.stdout.read(4)
+        # It says its version at once, or is something else that may never say anything.
+        ready, _, _ = select.select([connection.stdout], [], [], 3 * _CONNECT_SECONDS)
+        said = connection.stdout.read(4) if ready else b""
         connection.kill()
     return said == b"SSH-"

@@ -1,11 +1,11 @@
-"""From afar: the service through an SSH tunnel, and through a SOCKS proxy.
+"""From afar: the service through an SSH tunnel, through a SOCKS proxy, and behind an HTTPS proxy of the site.
 
 Each time a person signs in, runs a cell, looks at the page of files, where sign-in comes back to, and signs out.
 """
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +14,24 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from components.certificates import issue_certificate, new_authority
 from tests.live.browser import browser
 from tests.live.person import Person
 from tests.live.ports import free_ports, listens
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
+from tests.unit import running_caddy
 
 LOOPBACK = "127.0.0.1"
 
 
 @pytest.fixture
 def visit(stack: LiveStack, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Has a person do all that one does, with a browser of their own: `visit(url, hosts, proxy)`."""
+    """Has a person do all that one does, with a browser of their own: `visit(url, hosts, proxy, ca_file)`."""
 
-    def do(url: str, hosts: set[str | None], proxy: str | None = None) -> None:
-        with browser(stack.ca_file, tmp_path / "browser", url, proxy=proxy) as window:
+    def do(url: str, hosts: set[str | None], proxy: str | None = None, ca_file: Path = stack.ca_file) -> None:
+        with browser(ca_file, tmp_path / "browser", url, proxy=proxy) as window:
             password, pictures = stack.accounts["physicist"], request.config.option.pictures
             physicist = Person(window, url, "physicist", password, pictures=pictures)
             try:
@@ -62,6 +64,18 @@ def test_through_a_socks_proxy(stack: LiveStack, visit: Callable[..., None]) -> 
         visit(stack.url, {urlsplit(stack.url).hostname}, proxy=f"socks5://{LOOPBACK}:{port}")
 
 
+def test_behind_an_https_proxy_of_the_site(stack: LiveStack, visit: Callable[..., None], tmp_path: Path) -> None:
+    # Its browser trusts the site's authority alone: no certificate of the stack reaches it.
+    port, site = _pair_of_ports(), tmp_path / "site"
+    site.mkdir()
+    targets = {port: _target(stack.url)}
+    if files := stack.parts["files"]:
+        targets[int(f"1{port}")] = _target(files["url"])
+    authority = _write_proxy(site, stack.ca_file, targets)
+    with running_caddy.running(site / "Caddyfile", f"localhost:{port}"):
+        visit(f"https://localhost:{port}", {"localhost"}, ca_file=authority)
+
+
 def _spend_a_day(stack: LiveStack, physicist: Person) -> None:
     """All that a person does, at one address."""
     physicist.sign_in()
@@ -80,6 +94,43 @@ def _spend_a_day(stack: LiveStack, physicist: Person) -> None:
         physicist.page.wait_for_url(page)
         expect(physicist.page.locator("#files")).to_be_visible()
     physicist.sign_out()
+
+
+_SITE = """\
+https://localhost:{port} {{
+    bind 127.0.0.1
+    tls {folder}/certificate.pem {folder}/key.pem
+    reverse_proxy https://{target} {{
+        header_up Host {{hostport}}
+        transport http {{
+            tls_server_name localhost
+            tls_trust_pool file {trusted}
+        }}
+    }}
+}}
+"""
+
+
+def _write_proxy(folder: Path, trusted: Path, targets: Mapping[int, str]) -> Path:
+    """Writes the Caddyfile of a proxy that ends TLS and asks the service by HTTPS; returns its authority's certificate.
+
+    Args:
+        folder: For them.
+        trusted: The service's authority.
+        targets: Of the service, "host:port", by port.
+    """
+    certificate, key = new_authority("the site")
+    chain, private = issue_certificate(["localhost", LOOPBACK], authority=certificate, authority_key=key)
+    sites = [_SITE.format(port=port, folder=folder, target=to, trusted=trusted) for port, to in targets.items()]
+    written = {
+        "authority.pem": certificate,
+        "certificate.pem": chain,
+        "key.pem": private,
+        "Caddyfile": "\n".join(["{\n    admin off\n    persist_config off\n    auto_https off\n}", *sites]),
+    }
+    for name, text in written.items():
+        (folder / name).write_text(text)
+    return folder / "authority.pem"
 
 
 @contextmanager

@@ -125,7 +125,13 @@ class LiveStack:
             what: As `kubectl auth can-i` takes it, "create pods --namespace=sessions".
         """
         asked = ("auth", "can-i", *what.split(), f"--as=system:serviceaccount:{who}")
-        return self._run_kubectl(asked, 60).stdout.strip() == "yes"
+        done = self._run_kubectl(asked, 60)
+        answer = done.stdout.strip()
+        # What it says of a resource that it does not know is a no, too.
+        known = "doesn't have a resource type" not in done.stderr
+        assert answer in ("yes", "no"), f"kubectl {shlex.join(asked)}: {done.stderr.strip()}"
+        assert known, f"kubectl {shlex.join(asked)}: {done.stderr.strip()}"
+        return answer == "yes"
 
     def items(self, kind: str, *arguments: str) -> list[dict[str, Any]]:
         """Kubernetes' objects of a kind, in all namespaces unless the arguments name one."""

@@ -1,4 +1,4 @@
-"""Waiting with a deadline: the one place where tests sleep."""
+"""Waiting with a deadline."""
 
 import time
 from collections.abc import Callable

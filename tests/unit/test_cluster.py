@@ -5,7 +5,7 @@ import yaml
 
 from components.cluster import ClusterConfig
 from components.playbook import PLAYBOOKS, roles_of
-from tests.unit import program
+from tests.unit import manifests, program
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,22 @@ def test_existing_control_planes_share_the_address_that_was_chosen() -> None:
     assert engine.stack_outputs()[0]["parts"]["cluster"] == {"address": "192.0.2.99", "moves": True}
     (sessions,) = [one for one in engine.of("NetworkPolicy") if one.name == "sessions"]
     closed = sessions.inputs["spec"]["egress"][-1]["to"][0]["ipBlock"]["except"]
-    assert "192.0.2.0/25" in closed, "sessions do not reach it either"
+    # Each machine and the shared address, and nobody else beside them.
+    assert {"192.0.2.1/32", "192.0.2.2/31", "192.0.2.99/32"} <= set(closed)
+
+
+def test_sessions_do_not_reach_machines_nor_what_the_stack_closes() -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIESpK7dCXEPH"
+    places = [("control-plane", "control_plane", "10.0.0.4"), ("blade", "worker", "192.168.3.9")]
+    hosts = [{"name": name, "group": group, "address": at, "host_key": key} for name, group, at in places]
+    engine = program.run(
+        "site",
+        {
+            "cygnet:machines": {"source": "existing", "hosts": hosts},
+            "cygnet:cluster": {"closed_networks": ["203.0.113.0/24"]},
+        },
+    )
+    spec = engine.one("NetworkPolicy", "sessions").inputs["spec"]
+    for address in ("10.0.0.4", "192.168.3.9", "203.0.113.7"):
+        assert not manifests.lets_out(spec, address)
+    assert manifests.lets_out(spec, "192.168.3.10")

@@ -420,6 +420,22 @@ def test_a_secret_is_not_shown() -> None:
     assert "the key" not in f"{read!r} {read}"
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"registry": {"mirror": "registry.example.org", "password": 48151623}},
+        {"registry": "48151623"},
+        {"cluster": {"kubeconfig": {"users": [{"token": "48151623"}]}}},
+        {"cluster": {"kubeconfig": [48151623]}},
+    ],
+    ids=["a number", "in place of what it is in", "a mapping", "a list"],
+)
+def test_a_secret_of_the_wrong_kind_is_not_shown(document: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(document, FILE)
+    assert "48151623" not in str(error.value)
+
+
 def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """A model, and those in it."""
     yield model

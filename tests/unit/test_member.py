@@ -79,6 +79,13 @@ def test_a_node_that_is_not_ready_is_an_error_with_kubectls_own_words(
     assert kubectl.verbs == ["wait"]
 
 
+def test_an_api_that_does_not_answer_is_not_waited_for_without_end(kubectl: Kubectl, tmp_path: Path) -> None:
+    assert kubectl.calls == []
+    (tmp_path / "kubectl").write_text("#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(CygnetError, match=r"kubectl get pods: no answer from Kubernetes in 0\.1 s"):
+        member.kubectl("text", "get", "pods", seconds=0.1)
+
+
 def test_a_member_is_drained_before_it_goes(kubectl: Kubectl) -> None:
     member._MemberProvider().delete("worker-1", PROPS)
     assert kubectl.verbs == ["drain", "delete"]

@@ -557,7 +557,7 @@ def test_a_stack_that_is_not_up_says_how_to_bring_it_up(
 ) -> None:
     monkeypatch.setenv("PULUMI_OUTPUTS", "{}")
     assert command_line.main(["accounts", "local"]) == 1
-    assert "error: stack local is not up; run 'pulumi up -s local'" in capsys.readouterr().err
+    assert "error: stack local is not up; run '.venv/bin/cygnet up local'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("pulumi")

@@ -88,7 +88,8 @@ def test_a_control_plane_goes_while_every_member_of_etcd_works(
 ) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def kubectl(kubeconfig: str, *arguments: str) -> str:
+    def kubectl(kubeconfig: str, *arguments: str, seconds: float) -> str:
+        assert f"--timeout={seconds - 30:g}s" in arguments, "it has time to say that it timed out"
         assert kubeconfig == "k"
         asked.append(arguments)
         if not well:
@@ -105,7 +106,10 @@ def test_a_control_plane_goes_while_every_member_of_etcd_works(
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("worker-9", "there is no server worker-9; there are control-plane-1"), ("control-plane-1", "a new stack beside")],
+    [
+        ("worker-9", "there is no server worker-9; name one of these: control-plane-1"),
+        ("control-plane-1", "a new stack beside"),
+    ],
 )
 def test_what_cannot_go_is_refused(name: str, said: str) -> None:
     with pytest.raises(CygnetError, match=said):
