@@ -52,14 +52,13 @@ def physicist(stack: LiveStack) -> Visitor:
     """With a session from before the change."""
     made = Visitor(stack, "physicist")
     made.start()
-    made.run("open('before', 'w').write('kept')")
     return made
 
 
 @pytest.fixture(scope="module")
 def kernel(physicist: Visitor) -> str:
     """In that session."""
-    physicist.kernel().run("answer = 42")
+    physicist.kernel().run("answer = 42; open('before', 'w').write('kept')")
     (made,) = physicist.kernels()
     return made
 

@@ -28,8 +28,9 @@ def test_nothing_above_low_is_found_in_the_page_of_files(
 ) -> None:
     physicist = visitor("physicist")
     assert physicist.sign_in().ok
-    url = stack.parts["files"]["url"]
-    assert physicist.http.get(f"{url}/", timeout=30).ok
-    found = scan(f"{url}/", tmp_path, cookies=physicist.http.cookies)
+    page = physicist.http.get(f"{stack.parts['files']['url']}/", timeout=30)
+    assert page.ok
+    # Where that has led to: the cookies of the page are for what is below its own folder.
+    found = scan(page.url, tmp_path, cookies=physicist.http.cookies)
     assert found.pages > 1
     assert found.above_low == []

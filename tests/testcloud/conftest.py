@@ -18,7 +18,7 @@ collect_ignore = ["services"]  # they need packages that only the cloud has
 @pytest.fixture(scope="package")  # it has to be gone when a stack compares this computer before and after
 def testcloud(pytestconfig: pytest.Config) -> Iterator[None]:
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    one_at_a_time = cache.root() / "locks" / f"{names.WORD}-tests"
+    one_at_a_time = cache.root() / "locks" / f"tests-of-{names.WORD}"  # not the name of its stack's
     with files.locked(one_at_a_time, waiting=lambda: print("waiting for another run of these tests")):
         if cloud.is_up():
             yield

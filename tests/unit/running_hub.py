@@ -22,6 +22,7 @@ from jupyterhub.spawner import SimpleLocalProcessSpawner
 import kubespawner.spawner
 
 from cygnet_hub import config, ending
+from cygnet_hub.links import refuse_broken
 from cygnet_hub.settings import Secrets, Settings
 from cygnet_hub.spawner import SessionSpawner
 
@@ -61,6 +62,7 @@ async def form(spawner):
     return await page.get_options_form()
 
 
+refuse_broken()
 config.FOLDER = Path({folder!r})
 settings = Settings.model_validate({settings!r})
 secrets = Secrets.model_validate({secrets!r})

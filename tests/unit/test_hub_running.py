@@ -137,6 +137,13 @@ def test_others_see_and_stop_nobody_elses_session(hub: str, ada: Someone) -> Non
     assert bob.api("POST", "users/ada/server").status_code in (403, 404)
 
 
+@pytest.mark.parametrize("page", ["", "login"])
+def test_a_link_with_a_line_break_is_refused_with_words(ada: Someone, page: str) -> None:
+    answer = ada.page(f"/hub/{page}?next=%2Fhub%2Fhome%0Aenv%3B")
+    assert answer.status_code == 400
+    assert "This link is broken" in answer.text
+
+
 def test_the_page_of_the_monitor_is_for_operators(ada: Someone, root: Someone, folder: Path) -> None:
     ask = "/hub/api/oauth2/authorize?response_type=code&client_id=service-monitor"
     ask += "&redirect_uri=%2Fmonitor%2Foauth_callback"

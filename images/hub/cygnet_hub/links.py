@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qsl
 
+from jupyterhub.handlers.base import BaseHandler  # type: ignore[import-untyped]
 from jupyterhub.utils import url_path_join  # type: ignore[import-untyped]
 from tornado.httputil import HTTPServerRequest, url_concat
 
@@ -18,6 +19,22 @@ from cygnet_hub.start import check_choice, refusal
 
 Titles = Mapping[str, Mapping[str, str]]
 """What may be chosen for a session: for each name the values with their titles, the default first."""
+
+
+def refuse_broken() -> None:
+    """Has pages refuse a `next` with a line break in it, which no address has.
+
+    JupyterHub 5.4 takes it for one of its own, and ends with "500: Internal Server Error" when it goes into a header.
+    """
+    of_jupyterhub = BaseHandler.get_next_url
+
+    def get_next_url(handler: BaseHandler, *arguments: Any, **options: Any) -> str:
+        address = str(of_jupyterhub(handler, *arguments, **options))
+        if not address.isprintable():
+            raise refusal(400, "This link is broken: there is a line break in where it leads. Begin at the home page.")
+        return address
+
+    BaseHandler.get_next_url = get_next_url
 
 
 def to_session(choices_of: Callable[[Any], Titles]) -> Callable[[str, HTTPServerRequest, Any, str], str | None]:
