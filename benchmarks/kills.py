@@ -75,7 +75,6 @@ def _kills(project: Project, cloud: Connection, repetitions: int) -> Mapping[str
     return {
         "kills": killed,
         "with_differences": repaired,
-        "left_after_next_command": 0,
         "next_command_median_seconds": round(statistics.median(took), 1),
     }
 
