@@ -14,7 +14,7 @@ HELPERS = {
     "__init__", "base", "certificates", "cluster_preflight", "config", "copyparty", "cvmfs_pods", "display", "errors",
     "eos_guests", "existing_cluster", "files_routes", "findings", "gateway_certificate", "guarded", "hub_config",
     "hub_pods", "kubernetes", "lifetime", "managed", "member", "monitor_pods", "parts", "playbook", "playbook_run",
-    "policies", "postgresql", "preflight", "rotation", "secrets", "service", "sizes",
+    "placeholders", "policies", "postgresql", "preflight", "rotation", "secrets", "service", "session_image", "sizes",
 }  # fmt: skip
 """Modules in components/ that are no parts: CONTRIBUTING.md says what each is."""
 
