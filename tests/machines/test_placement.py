@@ -115,7 +115,7 @@ class Cluster:
             found = [places.get(name, "") for name in names]
             return found if all(found) else []
 
-        found: list[str] = until(all_of_them, f"{names} have nodes: {self.places()}", seconds=20, every=0.1)
+        found: list[str] = until(all_of_them, f"{names} have nodes: {self.places()}", seconds=20, every=0.3)
         return found
 
     def waits(self, user: str) -> str:
@@ -123,7 +123,7 @@ class Cluster:
         path = '--output=jsonpath={.status.conditions[?(@.reason=="Unschedulable")].message}'
         return str(until(
             lambda: self.api.kubectl("get", "pod", f"session-{user}", "--namespace=sessions", path),
-            f"no node for {user}", seconds=20, every=0.1,
+            f"no node for {user}", seconds=20, every=0.3,
         ))  # fmt: skip
 
     def clear(self) -> None:
@@ -257,7 +257,7 @@ def test_a_machine_says_by_its_own_program_that_the_image_is_there(two: Cluster,
     gpus, beginning = {"key": "nvidia.com/gpu", "effect": "NoSchedule"}, {"key": TAINT, "effect": "NoSchedule"}
     two.node("one", image="former", taints=[gpus, beginning])
     with labelling(two, tmp_path, on="one", names="one"):
-        until(lambda: two.see("one")["metadata"]["labels"][LABEL] == two.tag, "it is labelled", seconds=20, every=0.1)
+        until(lambda: two.see("one")["metadata"]["labels"][LABEL] == two.tag, "it is labelled", seconds=20, every=0.3)
     assert two.see("one")["spec"]["taints"] == [gpus], "a machine of a pool that grows begins with the other"
 
 
@@ -328,7 +328,7 @@ def test_a_session_has_the_room_of_a_placeholder_at_once(two: Cluster) -> None:
     two.api.kubectl("cordon", "two")
     two.node("one", memory_gib=(HELD + 0.2) * MEMORY_GIB, image=two.tag)
     two.hold()
-    until(lambda: all(two.places().values()) and len(two.places()) == HELD, "room is held", seconds=20, every=0.1)
+    until(lambda: all(two.places().values()) and len(two.places()) == HELD, "room is held", seconds=20, every=0.3)
     two.session("ada")
     began = time.monotonic()
     assert two.placed("ada") == ["one"]
@@ -351,6 +351,6 @@ def test_a_placeholder_takes_nobodys_room(two: Cluster) -> None:
     until(
         lambda: two.api.kubectl("get", "pods", "--namespace=sessions", "--selector=app.kubernetes.io/name=placeholders",
                                 path).split() == ["Unschedulable"] * HELD,
-        "they wait", seconds=20, every=0.1,
+        "they wait", seconds=20, every=0.3,
     )  # fmt: skip
     assert two.placed("ada") == ["one"]
