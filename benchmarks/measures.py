@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.fifty_starts import fifty_starts
 from components.errors import CygnetError
 from components.sources import cgroups
 from components.sources.names import Label
@@ -199,7 +200,7 @@ def second_up(stack: LiveStack, repetitions: int) -> Numbers:
 
 MEASURES: Mapping[str, Callable[[LiveStack, int], Numbers]] = {
     measure.__name__: measure
-    for measure in (sign_in, ten_starts, fifty_sign_ins, import_root, files, memory, second_up)
+    for measure in (sign_in, ten_starts, fifty_sign_ins, fifty_starts, import_root, files, memory, second_up)
 }
 
 

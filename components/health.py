@@ -14,7 +14,7 @@ from components.base import PartConfig
 from components.cluster import OwnCluster
 from components.cvmfs import Cvmfs
 from components.eos import Eos
-from components.kubernetes import UNWELL_TAINT
+from components.kubernetes import NODE_FIELDS, UNWELL_TAINT
 from components.machines import Machines
 from components.playbook import Playbook
 from components.sources.source import API_PORT
@@ -157,12 +157,6 @@ def certificate_until(today: dt.date) -> str:
 RULES: list[dict[str, Any]] = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"]}]
 """What machines may do to nodes as far as roles can say it."""
 
-# All of a node that can be changed, besides its taints.
-_KEPT = (
-    "metadata.?labels", "metadata.?annotations", "metadata.?finalizers", "metadata.?ownerReferences",
-    "spec.?unschedulable", "spec.?providerID", "spec.?podCIDR",
-)  # fmt: skip
-
 POLICY: dict[str, Any] = {
     "failurePolicy": "Fail",
     "matchConstraints": {
@@ -182,7 +176,7 @@ POLICY: dict[str, Any] = {
             "message": f"of the taints only {UNWELL_TAINT} may be changed",
         },
         {
-            "expression": " && ".join(f"object.{field} == oldObject.{field}" for field in _KEPT),
+            "expression": " && ".join(f"object.{field} == oldObject.{field}" for field in NODE_FIELDS),
             "message": f"nothing but the taint {UNWELL_TAINT} may be changed",
         },
     ],

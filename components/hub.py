@@ -9,6 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 import yaml
 
+from components import placeholders, session_image
 from components.auth import Auth, rights_settings
 from components.cluster import Cluster
 from components.cvmfs import Cvmfs
@@ -91,7 +92,10 @@ class Hub(pulumi.ComponentResource):
         self.sessions_namespace = cluster.namespace(SESSIONS_NAMESPACE, parent=self)
         self._policies(auth)
         self._permissions(with_spark=spark.settings is not None)
-        self._present_images(registry)
+        self._present_images(registry, image_first=config.image_first)
+        if config.placeholders:
+            images = registry.image("session"), registry.image("pause")
+            placeholders.hold(config, self.sessions_namespace, images, self._inside)
         for_sessions = partial(cluster.machines_folder, namespace=self.sessions_namespace, parent=self)
         claims = {}
         if cvmfs.folder is not None:
@@ -174,7 +178,7 @@ class Hub(pulumi.ComponentResource):
             opts=self._inside,
         )
 
-    def _present_images(self, registry: Registry) -> None:
+    def _present_images(self, registry: Registry, *, image_first: bool) -> None:
         """Brings images to machines before they are needed.
 
         To every machine that takes sessions that of sessions, before the first user comes; to every control plane those
@@ -182,12 +186,18 @@ class Hub(pulumi.ComponentResource):
         """
         pause = registry.image("pause")
         k8s.apps.v1.DaemonSet(
-            "session-image",
-            metadata={"name": "session-image", "namespace": self.sessions_namespace},
-            spec=pulumi.Output.all(registry.image("session"), pause).apply(
-                lambda given: images_spec("session-image", given[:1], given[1])
+            session_image.NAME,
+            # A pod that may change its node is not where the hub makes pods.
+            metadata={
+                "name": session_image.NAME,
+                "namespace": self.namespace if image_first else self.sessions_namespace,
+            },
+            spec=registry.image("session").apply(session_image.labelling_spec)
+            if image_first
+            else pulumi.Output.all(registry.image("session"), pause).apply(
+                lambda given: session_image.pulling_spec(*given)
             ),
-            opts=self._inside,
+            opts=self._after_permission() if image_first else self._inside,
         )
         if self._cluster.moves:
             moving = pulumi.Output.all(*map(registry.image, self._images))
@@ -199,6 +209,12 @@ class Hub(pulumi.ComponentResource):
                 ),
                 opts=self._inside,
             )
+
+    def _after_permission(self) -> pulumi.ResourceOptions:
+        """Options of what labels nodes: it comes after it may."""
+        api = (self._cluster.api_servers, self._cluster.api_port)
+        last = session_image.permission(self.namespace, api, self._cluster.pull_secrets, self._inside)
+        return pulumi.ResourceOptions.merge(self._inside, pulumi.ResourceOptions(depends_on=[last]))
 
     def _secret(self, auth: Auth) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         """Makes the hub's Secret; gives digests of what in it the hub, and its proxy, read at their start only."""
@@ -347,6 +363,8 @@ def hub_settings(
             "image": image,
             "size": resources(config),
             **({"profiles": profiles(config, config.sizes, rights)} if config.sizes else {}),
+            **({"node_selector": session_image.selector(image)} if config.image_first else {}),
+            "packed": config.packed,
             **({} if "eos" in claims else {"home": {"storage_class": storage_class, "size_gib": home_gib}}),
             "releases": [{**one, "groups": list(rights.features.get(one["name"], ()))} for one in releases],
             **{f"{name}_claim": claim for name, claim in claims.items()},

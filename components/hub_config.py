@@ -55,6 +55,29 @@ class HubConfig(PartConfig):
             "cygnet:auth.rights.max_age_hours says it for groups; 0: never",
         ),
     ] = 0
+    image_first: Annotated[
+        bool,
+        Field(
+            description="Sessions start only on machines that have their image; one that joins, or has a former image, "
+            "takes none before"
+        ),
+    ] = False
+    placeholders: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="Room that is held for so many sessions of the standard size, and given to them when they "
+            "come; where machines are added when there is no room, these come before somebody waits",
+        ),
+    ] = 0
+    packed: Annotated[
+        bool,
+        Field(
+            description="Sessions go to the machines that have most of them, so that others become empty and may be "
+            "taken away; else they are spread"
+        ),
+    ] = False
     database: Annotated[
         Literal["sqlite", "postgresql"],
         Field(

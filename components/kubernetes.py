@@ -24,6 +24,12 @@ UNWELL_TAINT = "cygnet.io/unwell"
 
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
+NODE_FIELDS = (
+    "metadata.?labels", "metadata.?annotations", "metadata.?finalizers", "metadata.?ownerReferences",
+    "spec.?unschedulable", "spec.?providerID", "spec.?podCIDR",
+)  # fmt: skip
+"""All of a node that can be changed, besides its taints, as admission policies name it."""
+
 _SILENT_SECONDS = 10
 """How long a pod that may run elsewhere waits for its machine, after that has counted as dead."""
 
@@ -94,15 +100,16 @@ def pod_template(
     service_account: str | None = None,
     on_control_plane: bool = False,
     node: str | None = None,
+    tolerated: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A pod of unprivileged containers; it knows the API server only with a `service_account`.
 
     Those in `before` start first.
 
-    Where it runs: anywhere, on a machine of the control plane, or on the one `node`.
+    Where it runs: anywhere, on a machine of the control plane, or on the one `node`; also where taints `tolerated` are.
     """
     # The service's own pods need none of what a machine may be unwell of.
-    tolerated = [UNWELL_TAINT, *([CONTROL_PLANE_LABEL] if on_control_plane else [])]
+    tolerated = [UNWELL_TAINT, *([CONTROL_PLANE_LABEL] if on_control_plane else []), *tolerated]
     label = {"kubernetes.io/hostname": node} if node else {CONTROL_PLANE_LABEL: ""} if on_control_plane else {}
     # Kubernetes' own choice is five minutes. Where there is no other machine, the cluster is as dead as this one.
     silent = [] if node else [f"node.kubernetes.io/{state}" for state in ("not-ready", "unreachable")]
@@ -128,13 +135,17 @@ def pod_template(
     }
 
 
-def images_spec(name: str, images: Sequence[str], pause: str, *, on_control_plane: bool = False) -> dict[str, Any]:
-    """A pod on every machine for sessions, or on every control plane, whose only work is to have images pulled."""
+def images_spec(
+    name: str, images: Sequence[str], pause: str, *, on_control_plane: bool = False, tolerated: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A pod on every machine for sessions, or on every control plane, whose only work is to have images pulled.
+
+    Machines for sessions may have taints, which are `tolerated`.
+    """
     labels = {"app.kubernetes.io/name": name}
     little, limit = {"cpu": "1m", "memory": "4Mi"}, {"memory": "32Mi"}
-    template = pod_template(
-        labels, container("pause", pause, requests=little, limits=limit), on_control_plane=on_control_plane
-    )
+    pausing = container("pause", pause, requests=little, limits=limit)
+    template = pod_template(labels, pausing, on_control_plane=on_control_plane, tolerated=tolerated)
     template["spec"]["initContainers"] = [
         container(f"pull-{number}", image, command=["true"], requests=little, limits=limit)
         for number, image in enumerate(images, 1)

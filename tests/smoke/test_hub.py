@@ -3,6 +3,7 @@
 import pytest
 import requests
 
+from components import session_image
 from tests.live.stack import LiveStack
 
 
@@ -33,9 +34,12 @@ def test_it_runs(stack: LiveStack, name: str) -> None:
 
 
 def test_the_session_image_is_where_sessions_start(stack: LiveStack) -> None:
-    namespace = stack.parts["hub"]["sessions_namespace"]
-    (images,) = stack.items("daemonsets", "--namespace", namespace)
+    (images,) = [one for one in stack.items("daemonsets") if one["metadata"]["name"] == session_image.NAME]
     assert images["status"]["numberReady"] == len(stack.group("worker"))
+    if images["metadata"]["namespace"] == stack.parts["hub"]["namespace"]:
+        (container,) = images["spec"]["template"]["spec"]["containers"]
+        labelled = stack.items("nodes", f"--selector={session_image.LABEL}={session_image.tag(container['image'])}")
+        assert {one["metadata"]["name"] for one in labelled} == set(stack.group("worker")), "sessions start there only"
 
 
 def test_only_the_hub_may_talk_to_kubernetes(stack: LiveStack) -> None:
@@ -46,7 +50,7 @@ def test_only_the_hub_may_talk_to_kubernetes(stack: LiveStack) -> None:
         for pod in stack.items("pods", "--namespace", namespace)
         if pod["spec"].get("automountServiceAccountToken") is not False
     }
-    assert allowed == {"hub"}
+    assert allowed - {session_image.NAME} == {"hub"}
 
 
 def test_its_rights_end_at_sessions(stack: LiveStack) -> None:

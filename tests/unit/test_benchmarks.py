@@ -1,12 +1,15 @@
 """What is compared is alike."""
 
+import json
 import re
 import runpy
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import tofu
+import pytest
+
+from benchmarks import fifty_starts, tofu
 from engine import kinds
 from tests.unit import program
 
@@ -52,3 +55,44 @@ def _keys(inputs: Mapping[str, Any]) -> frozenset[str]:
     """Names of inputs as Terraform has them, but for a plural."""
     words = {re.sub(r"([A-Z])", lambda found: f"_{found[1].lower()}", key).rstrip("s") for key in inputs}
     return frozenset(words - {"count", "depends_on"})
+
+
+def test_who_waited_how_long_and_who_in_vain() -> None:
+    told = fifty_starts.Started([float(seconds) for seconds in range(1, 102)], ["full"]).numbers("x_")
+    assert told == {
+        "x_p50_seconds": 51,
+        "x_p95_seconds": 96,
+        "x_p99_seconds": 100,
+        "x_most_seconds": 101,
+        "x_failed": 1,
+    }
+    assert fifty_starts.Started([], ["full"] * 50).numbers()["failed"] == 50
+
+
+class Person:
+    """Somebody whose start the hub answers so."""
+
+    def __init__(self, status: int, *events: dict[str, Any]) -> None:
+        self._status, self._events = status, events
+
+    def ask_for_session(self) -> Any:
+        return type("Answer", (), {"status_code": self._status, "text": "full"})
+
+    def progress(self) -> str:
+        return "\n\n".join(f"data: {json.dumps(event)}" for event in self._events)
+
+
+@pytest.mark.parametrize(
+    ("person", "trouble"),
+    [
+        (Person(201), ""),
+        (Person(202, {"progress": 50}, {"progress": 100, "ready": True}), ""),
+        (Person(202, {"progress": 50}, {"progress": 100, "failed": True, "message": "no"}), '"message": "no"'),
+        (Person(202), "no progress"),
+        (Person(429), "429 full"),
+    ],
+)
+def test_a_start_has_succeeded_when_the_page_hears_so(person: Any, trouble: str) -> None:
+    found = fifty_starts._session_of(person)
+    assert trouble in found
+    assert bool(found) == bool(trouble)

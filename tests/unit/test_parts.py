@@ -14,8 +14,8 @@ HELPERS = {
     "__init__", "base", "certificates", "cluster_preflight", "config", "copyparty", "cvmfs_pods", "display",
     "eos_guests", "errors", "existing_cluster", "files_routes", "findings", "gateway_certificate", "gateway_config",
     "gateway_pods", "guarded", "hub_config", "hub_pods", "kubernetes", "lifetime", "managed", "member",
-    "monitor_pods", "parts", "playbook", "playbook_run", "policies", "postgresql", "preflight", "rotation",
-    "secrets", "service", "sizes",
+    "monitor_pods", "parts", "placeholders", "playbook", "playbook_run", "policies", "postgresql", "preflight",
+    "rotation", "secrets", "service", "session_image", "sizes",
 }  # fmt: skip
 """Modules in components/ that are no parts: CONTRIBUTING.md says what each is."""
 

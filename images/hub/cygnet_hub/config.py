@@ -49,6 +49,16 @@ EOS = "/eos"
 AUTHENTICATORS = {"accounts": AccountsAuthenticator, "kerberos": KerberosAuthenticator, "oidc": OidcAuthenticator}
 """Which one signs people in, by the kind that the settings say."""
 
+COMPONENT = "session"
+BESIDE_OTHERS = {
+    "weight": 100,
+    "podAffinityTerm": {
+        "labelSelector": {"matchLabels": {"component": COMPONENT}},
+        "topologyKey": "kubernetes.io/hostname",
+    },
+}
+"""What Kubernetes' scheduler is told of a session that goes where most sessions are."""
+
 # Without access:servers: what is in a session is its user's alone.
 OPERATOR_SCOPES = ["admin-ui", "list:users", "read:users:activity", "servers", "list:services"]
 
@@ -200,7 +210,7 @@ def spawner(
         # A session on a machine that died is forgotten at once; with a grace period it would have to be waited for
         # until the machine is back, and its user could not start anew.
         "delete_grace_period": 0,
-        "component_label": "session",
+        "component_label": COMPONENT,
         # Names that are valid, readable where they can be, and never the same for two users.
         "slug_scheme": "safe",
         "pod_name_template": "session-{user_server}",
@@ -241,6 +251,7 @@ def spawner(
         ],
         "node_selector": sessions.node_selector,
         "tolerations": [toleration.model_dump() for toleration in sessions.tolerations],
+        **({"pod_affinity_preferred": [BESIDE_OTHERS]} if sessions.packed else {}),
         **choices(sessions, pool),
         "extra_container_config": {
             # A session is there when it can be reached. One that ended instead has said why: its user reads that.

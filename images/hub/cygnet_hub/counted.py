@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from tornado.web import HTTPError
 
 UNWELL, NO_ROOM, REFUSED, TOO_SLOW, OTHER = "machines unwell", "no room", "session refused", "too slow", "other"
+NO_IMAGE, NO_VOLUME, CRASHED, QUOTA = "no image", "no volume", "crashed", "quota"
 FAILURES = Counter("cygnet_start_failures", "Starts of sessions that failed, by cause", ["cause"])
 
 ENDS: Final[Mapping[str, str]] = {
@@ -26,7 +27,7 @@ ENDS: Final[Mapping[str, str]] = {
 """How the reason begins that users read (`ending`, `spawner`), and what it is counted as."""
 ENDED = Counter("cygnet_session_ends", "Sessions that ended though their users did not stop them, by cause", ["cause"])
 
-for _cause in (UNWELL, NO_ROOM, REFUSED, TOO_SLOW, OTHER):
+for _cause in (UNWELL, NO_ROOM, REFUSED, TOO_SLOW, OTHER, NO_IMAGE, NO_VOLUME, CRASHED, QUOTA):
     FAILURES.labels(_cause)
 for _cause in (*ENDS.values(), OTHER):
     ENDED.labels(_cause)
@@ -48,6 +49,8 @@ def cause_of(error: BaseException | None, *, unplaced: bool) -> str:
     >>> cause_of(TimeoutError(), unplaced=True), cause_of(HTTPError(500), unplaced=False)
     ('no room', 'session refused')
     """
+    if known := getattr(error, "cause", ""):
+        return str(known)
     if isinstance(error, HTTPError):
         # As start.wait_for_server has them.
         return {503: UNWELL, 500: REFUSED}.get(error.status_code, OTHER)

@@ -176,6 +176,9 @@ class Sessions(Model):
     start_timeout_seconds: int = Field(300, ge=10)
     """A first pull of the image counts."""
     node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels of the nodes that take sessions, such as that of those that have their image."""
+    packed: bool = False
+    """Whether sessions go to the nodes that have most of them; else Kubernetes spreads them."""
     tolerations: tuple[Toleration, ...] = ()
     link_hosts: tuple[str, ...] = ()
     """Hosts from which links may bring repositories; none: from any."""

@@ -11,13 +11,15 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner  # type: ignore[import-untyped]
+from tornado.web import HTTPError
 
-from cygnet_hub import counted
+from cygnet_hub import causes, counted
 from cygnet_hub.ending import Ending
 from cygnet_hub.guests import AWAY, SECONDS
-from cygnet_hub.start import SCRIPT
-from cygnet_hub.unwell import is_unplaced, words
+from cygnet_hub.start import SCRIPT, refusal
+from cygnet_hub.unwell import IMAGE_LABEL, is_unplaced, words
 
 CONNECT_SECONDS = 3
 SETTLED_SECONDS = 15
@@ -79,19 +81,42 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
         """What the page shows while a session starts: Kubernetes' events, and what they mean where they do not say."""
         async for event in super().progress():
             yield event
-            if event.get("raw_event", {}).get("reason") == "FailedScheduling" and (told := await self.unwell()):
-                yield {**event, "message": f"Your session waits: {told}. It starts when a machine is well again."}
+            raw = event.get("raw_event", {})
+            if raw.get("reason") != "FailedScheduling":
+                continue
+            if not (told := await self.unwell(image=self.node_selector.get(IMAGE_LABEL, ""))):
+                what = causes.unplaced(str(raw.get("message") or ""), self.node_selector).what
+                told = f"{what[0].lower()}{what[1:]}"
+            yield {**event, "message": f"Your session waits: {told}. It starts when a machine can take it."}
 
-    async def unwell(self) -> str:
-        """What does not answer on machines for sessions, in words; nothing when they are well, or cannot be asked."""
+    async def unwell(self, *, image: str = "") -> str:
+        """What does not answer on machines for sessions, in words; nothing when they are well, or cannot be asked.
+
+        Args:
+            image: The tag of the image that has to be there as well.
+        """
         try:
             nodes = await self.api.list_node(_request_timeout=SECONDS)
         except AWAY as error:
             self.log.warning("%s: the machines' state cannot be read: %s", self._log_name, error)
             return ""
-        if told := words(self.api.api_client.sanitize_for_serialization(nodes)["items"]):
+        if told := words(self.api.api_client.sanitize_for_serialization(nodes)["items"], image):
             self.log.warning("%s: no machine takes the session: %s", self._log_name, told)
         return told
+
+    async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
+        """As KubeSpawner makes it; what Kubernetes refuses is told."""
+        try:
+            return bool(await super()._make_create_pod_request(pod, request_timeout))
+        except ApiException as error:
+            raise _refusal(error) from error
+
+    async def _make_create_pvc_request(self, pvc: Any, request_timeout: float) -> bool:
+        """Likewise."""
+        try:
+            return bool(await super()._make_create_pvc_request(pvc, request_timeout))
+        except ApiException as error:
+            raise _refusal(error) from error
 
     def start(self) -> asyncio.Future[Any]:
         """Starts the session on a machine that Kubernetes chooses."""
@@ -113,6 +138,12 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
         """Whether Kubernetes found no machine for the pod, as it last told of it."""
         reflector = self.pod_reflector
         return is_unplaced((reflector.pods if reflector else {}).get(f"{self.namespace}/{self.pod_name}", {}))
+
+
+def _refusal(error: ApiException) -> HTTPError:
+    """What a user reads of what Kubernetes' API refused."""
+    cause = causes.refused(error.status, str(error.body or ""))
+    return refusal(503, cause.words, cause.kind)
 
 
 def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:

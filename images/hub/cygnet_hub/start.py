@@ -10,11 +10,16 @@ from typing import Any
 
 from tornado.web import HTTPError
 
+from cygnet_hub import causes
+from cygnet_hub.causes import Cause
 from cygnet_hub.unwell import is_unplaced
 
 LOOKED_EVERY_SECONDS = 0.3
 # Machines repair what does not answer in half a minute, where they can.
 WAITS_FOR_WELL_SECONDS = 60
+EVENTS_EVERY_SECONDS = 10
+EARLIER_SECONDS = 10
+"""So long before JupyterHub gives a start up, without a word, its reason is told."""
 REFUSED = "session refused: "
 """With what a session says why it does not start; the image's start-session writes it."""
 SCRIPT = "script"
@@ -24,10 +29,17 @@ _SCRIPT_LENGTH = 200
 REPAIR = "It is being repaired, and stands in the log of those who run this service. Start again in some minutes."
 
 
-def refusal(status: int, message: str) -> HTTPError:
-    """An error of which the user reads `message`, on the hub's pages and from its API."""
+def refusal(status: int, message: str, cause: str = "") -> HTTPError:
+    """An error of which the user reads `message`, on the hub's pages and from its API.
+
+    Args:
+        status: Of HTTP.
+        message: What is wrong, and what to do.
+        cause: As a start that failed by it is counted; none: by its status.
+    """
     error = HTTPError(status, message)
     error.jupyterhub_message = message
+    error.cause = cause
     return error
 
 
@@ -89,12 +101,15 @@ async def wait_for_server(spawner: Any, _pod: Any) -> None:
 
     Raises:
         HTTPError: The session ended instead, and left a message; it would be started again and again. Or what it needs
-            did not answer for too long on the machines.
+            did not answer for too long on the machines. Or something else keeps it from starting, for too long.
     """
     placed = time.monotonic()
+    patience = Patience(placed + spawner.start_timeout - EARLIER_SECONDS)
     while not (pod := _seen(spawner)) or not spawner.is_pod_running(pod):
         if words := last_words(pod):
             raise refusal(500, words)
+        if cause := patience.over(causes.of_pod(pod, patience.events_of(spawner)), time.monotonic()):
+            raise refusal(503, cause.words, cause.kind)
         if not is_unplaced(pod):
             placed = time.monotonic()
         elif time.monotonic() - placed > WAITS_FOR_WELL_SECONDS:
@@ -102,6 +117,34 @@ async def wait_for_server(spawner: Any, _pod: Any) -> None:
             if words := await spawner.unwell():
                 raise refusal(503, f"No machine can take your session now: {words}. {REPAIR}")
         await asyncio.sleep(LOOKED_EVERY_SECONDS)
+
+
+class Patience:
+    """Until when a start may take; and for how long the same has kept it from going on."""
+
+    def __init__(self, until: float) -> None:
+        self._until, self._kind, self._since = until, "", 0.0
+        self._asked, self._events = time.monotonic(), list[dict[str, Any]]()
+
+    def events_of(self, spawner: Any) -> list[dict[str, Any]]:
+        """Those of a start that takes long; KubeSpawner sorts all there are in the namespace whenever it is asked."""
+        if time.monotonic() - self._asked > EVENTS_EVERY_SECONDS:
+            self._asked, self._events = time.monotonic(), spawner.events
+        return self._events
+
+    def over(self, cause: Cause | None, now: float) -> Cause | None:
+        """What a start is given up for; None while it may go on.
+
+        Args:
+            cause: What keeps it from going on, as it looks now.
+            now: In seconds, as `until`.
+        """
+        if cause and cause.kind != self._kind:
+            self._since = now
+        self._kind = cause.kind if cause else ""
+        if cause and now - self._since >= cause.patience_seconds:
+            return cause
+        return (cause or causes.UNKNOWN) if now >= self._until else None
 
 
 def _seen(spawner: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 TAINT = "cygnet.io/unwell"
+IMAGE_LABEL = "cygnet.io/session-image"
+"""Of nodes on whose machines the image of sessions is, where sessions want it: its value is the image's tag."""
 CONTROL_PLANE_TAINT = "node-role.kubernetes.io/control-plane"
 # The parts that the taint's value names, in the words of those who use them.
 THINGS = {"cvmfs": "the software repository", "eos": "the files of users"}
@@ -25,17 +27,26 @@ def is_unplaced(pod: Mapping[str, Any]) -> bool:
     return any(one["type"] == "PodScheduled" and one.get("reason") == "Unschedulable" for one in conditions)
 
 
-def words(nodes: Iterable[Mapping[str, Any]]) -> str:
+def words(nodes: Iterable[Mapping[str, Any]], image: str = "") -> str:
     """What is the matter with the machines for sessions, of all nodes; nothing when they are well.
+
+    Args:
+        nodes: As Kubernetes tells them.
+        image: The tag of the image that sessions want there; none: any.
 
     >>> sick = {"spec": {"taints": [{"key": TAINT, "value": "cvmfs"}]}}
     >>> words([{"spec": {}}, sick])
     'no answer from the software repository on 1 of 2 machines'
     """
-    taints = [{taint["key"]: taint.get("value", "") for taint in node["spec"].get("taints") or []} for node in nodes]
-    takers = [one for one in taints if CONTROL_PLANE_TAINT not in one]
-    causes = [one[TAINT] for one in takers if TAINT in one]
-    if not causes:
-        return ""
+    takers = [node for node in nodes if CONTROL_PLANE_TAINT not in _taints(node)]
+    causes = [_taints(node)[TAINT] for node in takers if TAINT in _taints(node)]
     things = sorted({THINGS.get(part, "what sessions need") for cause in causes for part in cause.split(".")})
-    return f"no answer from {' and '.join(things)} on {len(causes)} of {len(takers)} machines"
+    said = [f"no answer from {' and '.join(things)} on {len(causes)} of {len(takers)} machines"] if causes else []
+    without = [node for node in takers if image and node["metadata"].get("labels", {}).get(IMAGE_LABEL) != image]
+    if without:
+        said.append(f"their image is not there yet on {len(without)} of {len(takers)} machines")
+    return ", and ".join(said)
+
+
+def _taints(node: Mapping[str, Any]) -> dict[str, str]:
+    return {taint["key"]: taint.get("value", "") for taint in node["spec"].get("taints") or []}
