@@ -373,6 +373,7 @@ def hub_settings(
             "idle_warning_minutes": config.idle_warning_minutes,
             "max_age_hours": config.max_age_hours,
             "gpu_claim_minutes": config.gpu_claim_minutes,
+            "page": config.page,
             "scripts": config.scripts,
             "interfaces": [{"name": name, **PAGES[name]} for name in config.pages],
             **({"environment": {"JUPYTER_PATH": ":".join(folders)}} if (folders := jupyter_folders(config)) else {}),

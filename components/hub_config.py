@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from components.base import PartConfig
 from components.sign_in.rights import Feature
-from components.sizes import GPU_IDLE_HOURS, STANDARD, SizeConfig, check_guarantees, check_models
+from components.sizes import GPU_IDLE_HOURS, STANDARD, SizeConfig, check_differ, check_guarantees, check_models
 
 KernelFolder = Annotated[str, StringConstraints(pattern=r"^/(cvmfs|eos)(/\w[\w.+-]*)+$", max_length=200)]
 Extension = Literal["swanheader", "swanhelp"]
@@ -99,6 +99,10 @@ class HubConfig(PartConfig):
         float,
         Field(gt=0, le=1440, description="Minutes for which a GPU is kept for whoever is first in the waiting list"),
     ] = 10
+    page: Annotated[
+        Literal["plain", "swan"],
+        Field(description="The page on which users choose: our own, or that of CERN's SWAN, with its head and colours"),
+    ] = "plain"
     scripts: Annotated[
         bool,
         Field(
@@ -158,6 +162,12 @@ class HubConfig(PartConfig):
     @model_validator(mode="after")
     def _models_are_one_thing(self) -> "HubConfig":
         check_models(self.sizes)
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_differ_in_what_swan_asks_for(self) -> "HubConfig":
+        if self.page == "swan":
+            check_differ({STANDARD: self, **self.sizes})
         return self
 
     @model_validator(mode="after")

@@ -94,6 +94,19 @@ def check_gpus(sizes: Mapping[str, SizeConfig], models: Set[str]) -> None:
             )
 
 
+def check_differ(sizes: Mapping[str, Any]) -> None:
+    """Returns when no two sizes have as many cores, memory and GPUs: SWAN's page asks for these. Raises ValueError."""
+    first: dict[Any, str] = {}
+    for name, size in sizes.items():
+        gpu = getattr(size, "gpu", None)
+        same = first.setdefault((size.cores, size.memory_gib, gpu and (gpu.model, gpu.count)), name)
+        if same != name:
+            raise ValueError(
+                f"sizes.{name} is as {same} on the page swan, which asks for cores, memory_gib and GPUs; let one of "
+                "these differ, or take page: plain"
+            )
+
+
 def check_guarantees(size: PartConfig) -> None:
     """Returns when no more is kept for a session than it may use. Raises ValueError."""
     for limit in ("cores", "memory_gib"):

@@ -68,7 +68,10 @@ class Person:
         """Chooses on the page before the session and clicks on Start; does nothing when another page is shown."""
         page = self.page.locator("#spawn_form")
         if page.count():
-            if release:
+            if release and (stacks := page.locator("select[name=lcg]")).count():  # SWAN's page
+                words = stacks.locator("option").filter(has_text=re.compile(f"^{re.escape(release)}"))
+                stacks.select_option(words.get_attribute("value"))
+            elif release:
                 page.get_by_label(release).check()
             self.picture("choices")
             with self.page.expect_navigation():

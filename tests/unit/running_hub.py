@@ -21,7 +21,7 @@ from jupyterhub.spawner import SimpleLocalProcessSpawner
 
 import kubespawner.spawner
 
-from cygnet_hub import config, ending
+from cygnet_hub import choices, config, ending, swan
 from cygnet_hub.links import refuse_broken
 from cygnet_hub.settings import Secrets, Settings
 from cygnet_hub.spawner import SessionSpawner
@@ -57,13 +57,14 @@ class LocalSpawner(ending.Ending, SimpleLocalProcessSpawner):
 async def form(spawner):
     \"\"\"The start page's form, as the spawner of the image makes it.\"\"\"
     page = SessionSpawner(config=c, user=spawner.user, orm_spawner=spawner.orm_spawner, _mock=True)
-    page.additional_profile_form_template_paths = [{templates!r}]
     page.user_options = spawner.orm_spawner.user_options or {{}}
     return await page.get_options_form()
 
 
 refuse_broken()
 config.FOLDER = Path({folder!r})
+choices.TEMPLATES = {templates!r}
+swan.FOLDER = {swan!r}
 settings = Settings.model_validate({settings!r})
 secrets = Secrets.model_validate({secrets!r})
 c.merge(config.configuration(settings, secrets, Path({folder!r})))
@@ -73,7 +74,6 @@ c.JupyterHub.update(
     hub_connect_url="http://127.0.0.1:{port}",
     proxy_class=NoProxy,
     spawner_class=LocalSpawner,
-    template_paths=[{templates!r}],
     tornado_settings={{**c.JupyterHub.tornado_settings, "cookie_options": {{}}}},
     cleanup_servers=True,
 )
@@ -112,6 +112,7 @@ def running_hub(
     *,
     more: str = "",
     environment: Mapping[str, str] | None = None,
+    swan: Path | None = None,
 ) -> Iterator[str]:
     """The hub's address, such as "http://127.0.0.1:4711", while it runs.
 
@@ -123,6 +124,7 @@ def running_hub(
         files: Secrets of the kind of sign-in, by the names of their files.
         more: Further lines of its configuration.
         environment: Further variables.
+        swan: Where SWAN's packages are, for its page.
     """
     (folder / "secrets").mkdir(exist_ok=True)
     for name, text in files.items():
@@ -137,6 +139,7 @@ def running_hub(
             settings=settings,
             secrets=secrets,
             templates=str(PROJECT / "images/hub/templates"),
+            swan=str(swan),
         )
         + more
     )

@@ -195,7 +195,7 @@ def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
     other |= {"kernels": ["/eos/a"], "extensions": ["swanhelp"]}
     other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
     other |= {"announcement": "Closed on Monday"}
-    other |= {"scripts": True, "pages": ["lab", "document"], "gpu_claim_minutes": 5}
+    other |= {"page": "swan", "scripts": True, "pages": ["lab", "document"], "gpu_claim_minutes": 5}
     other |= {"image_first": True, "packed": True}
     other |= {"sizes": {"large": {"title": "Large", "cores": 8, "memory_gib": 16}}}
     assert set(other) == set(HubConfig.model_fields) - {"placeholders"}, "the hub knows nothing of these"

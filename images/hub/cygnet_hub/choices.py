@@ -5,16 +5,16 @@ The start page shows it, and whatever is sent is held to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from cygnet_hub import spark
+from cygnet_hub import spark, swan
 from cygnet_hub.executors import NONE, OPTION
 from cygnet_hub.gpus import Pool
 from cygnet_hub.rights import may_choose
 from cygnet_hub.settings import Gpu, Interface, Profile, Release, Sessions, Size, Toleration
-from cygnet_hub.start import SCRIPT, only_known
+from cygnet_hub.start import SCRIPT, only_known, refusal
 
 GIB = 2**30
 TEMPLATES = "/usr/local/share/cygnet/templates"
@@ -28,18 +28,33 @@ def choices(sessions: Sessions, pool: Pool | None = None) -> dict[str, Any]:
         pool: Of GPUs, where a size has some.
     """
     for_groups = any(one.groups for one in (*sessions.profiles, *sessions.releases, *sessions.clusters))
+    swans = sessions.page == "swan"
     known = only_known(lambda user: titles(open_to(user, sessions)), scripts=sessions.scripts)
     given: Any = start_page(sessions)
     if pool:
         given = partial(_with_gpus, sessions=sessions, pool=pool)
-    elif for_groups:
+    elif for_groups or (swans and given):
         given = lambda spawner: start_page(open_to(spawner.user, sessions))  # noqa: E731 - one of three
     return {
         "profile_list": given,
-        "additional_profile_form_template_paths": [TEMPLATES],
-        "options_from_form": "simple",
+        "additional_profile_form_template_paths": template_paths(sessions),
+        "options_from_form": partial(_read, sessions=sessions) if swans else "simple",
         "apply_user_options": partial(_admitted, known=known, pool=pool) if pool else known,
     }
+
+
+def template_paths(sessions: Sessions) -> list[str]:
+    """Where pages are looked for: what is SWAN's here comes before our own, and beside it what CERN publishes."""
+    return [f"{TEMPLATES}/swan", TEMPLATES, swan.FOLDER] if sessions.page == "swan" else [TEMPLATES]
+
+
+def _read(form_data: Mapping[str, Sequence[Any]], spawner: Any = None, *, sessions: Sessions) -> dict[str, Any]:
+    """What was chosen on SWAN's page; what our own pages send, such as "start as before", is in our words already."""
+    if swan.SOURCE not in form_data:
+        return {name: values[0] if len(values) == 1 else values for name, values in form_data.items()}
+    if spawner is None:  # by a link, which the page's own script reads, too
+        raise refusal(400, "The link has filled in this page, and starts nothing by itself. Look it over, and start.")
+    return dict(swan.chosen(form_data, open_to(spawner.user, sessions)))
 
 
 async def _with_gpus(spawner: Any, sessions: Sessions, pool: Pool) -> list[dict[str, Any]]:
@@ -76,6 +91,8 @@ def start_page(sessions: Sessions) -> list[dict[str, Any]]:
         # There has to be something of which they are options.
         sizes = sizes or [{"slug": "session", "display_name": "Session", "default": True}]
         sizes = [{**size, "profile_options": options, SCRIPT: sessions.scripts} for size in sizes]
+    if sizes and sessions.page == "swan":
+        sizes[0] = {**sizes[0], "swan": swan.page(sessions)}
     return sizes
 
 

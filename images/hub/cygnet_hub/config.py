@@ -13,10 +13,10 @@ from typing import Any
 
 from traitlets.config import Config
 
-from cygnet_hub import files, gpus, monitor, spark
+from cygnet_hub import files, gpus, monitor, spark, swan
 from cygnet_hub.accounts import AccountsAuthenticator
 from cygnet_hub.audit import Audit
-from cygnet_hub.choices import TEMPLATES, choices, last_choice, literal, open_to, resources, titles
+from cygnet_hub.choices import choices, last_choice, literal, open_to, resources, template_paths, titles
 from cygnet_hub.ending import SessionsProxy
 from cygnet_hub.gpus import Pool
 from cygnet_hub.guests import Guests, admitting
@@ -120,7 +120,8 @@ def hub(settings: Settings, secrets: Secrets, state: Path, pool: Pool | None = N
             "gpus": pool,
         },
         "user_redirect_hook": to_session(lambda user: titles(open_to(user, settings.sessions))),
-        "template_paths": [TEMPLATES],
+        "template_paths": template_paths(settings.sessions),
+        **({"logo_file": f"{swan.FOLDER}/{swan.LOGO}"} if settings.sessions.page == "swan" else {}),
         "template_vars": {
             "title": settings.title,
             "announcement": settings.announcement,

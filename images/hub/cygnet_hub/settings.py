@@ -149,6 +149,8 @@ class Sessions(Model):
     """With registry and tag; the tag must never be given to another content."""
     size: Size
     """What a session gets; `profiles` take its place where there are any."""
+    page: Literal["plain", "swan"] = "plain"
+    """The page on which all this is chosen: our own, or that of CERN's SWAN."""
     profiles: tuple[Profile, ...] = ()
     """The first one is chosen when the user chooses nothing."""
     releases: tuple[Release, ...] = ()
