@@ -106,6 +106,8 @@ def _value(node: dict[str, Any]) -> str:
         return " or ".join(_value(one) for one in node["anyOf"] if one.get("type") != "null")
     if node["type"] == "object":
         each = _of_each_name(node)
+        if each.get("type") == "object" and "properties" not in each:
+            return f"names, each with {_value(each)}"
         return f"names, each with a {_value(each)}" if "type" in each else "names, each with the keys below"
     if node["type"] == "array":
         return f"list of: {_value(node['items'])}" if "type" in node["items"] else "list"

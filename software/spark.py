@@ -3,7 +3,9 @@
 <root>/software/spark-<key>/     what is published as the folder `spark` of a repository
     setup.sh                     to be sourced after a view's own
     start-executor               what executors run
-    python/                      pyspark, with Spark's jars in it, and py4j
+    tutorials/                   given to who has such a session for the first time
+    python/                      pyspark, with Spark's jars in it, py4j, and the kernel's half of CERN's extensions
+    share/jupyter/labextensions  the other half: SparkConnector and SparkMonitor in JupyterLab
     java/                        Debian's headless Java; PyPI's lacks a module that Spark asks for
 
 It is no part of a view: whoever has no such cluster has nothing of it, and views stay what they are.
@@ -24,6 +26,7 @@ from engine import cache
 from engine.process import Runner
 from engine.progress import Progress
 from images import catalogue
+from images.catalogue import LEFT_BY_PYTHON
 from images.context import PYTHON, Apt
 from software import view
 from software.container import container
@@ -38,6 +41,9 @@ _JAVA_HOME = "/usr/lib/jvm/java-21-openjdk-amd64"
 _IMAGE = "base"
 # Of what Spark's package has beside Python: the rest are examples, and scripts for daemons.
 _TAKEN = ("bin", "jars", "licenses")
+# Of CERN's packages: the former notebook's pages, a second copy of JupyterLab's, and listeners for Spark 3.
+_LEFT_OUT = ("*/nbextension", "*/labextension", "*/listener_spark3_*.jar")
+_EXTENSION = ("cygnet_spark.py", "cygnet_spark_connector.py")
 _PROGRAMS = ("pyspark", "spark-shell", "spark-sql", "spark-submit")
 # To be raised when this makes something else of the same inputs.
 _METHOD = 1
@@ -45,9 +51,9 @@ _METHOD = 1
 
 def key() -> str:
     """Twelve hexadecimal digits that stand for what decides what is in the folder, but for Debian's own corrections."""
-    files = sorted(file for file in FOLDER.iterdir() if file.is_file())
+    files = sorted(file for file in FOLDER.rglob("*") if file.is_file() and LEFT_BY_PYTHON not in file.parts)
     inputs = [_METHOD, PYTHON, _JAVA, catalogue.fingerprint(_IMAGE)]
-    inputs += [(file.name, os.access(file, os.X_OK), cache.digest(file)) for file in files]
+    inputs += [(str(file.relative_to(FOLDER)), os.access(file, os.X_OK), cache.digest(file)) for file in files]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[: cache.KEY_LENGTH]
 
 
@@ -74,6 +80,9 @@ def build(workshop: Path, wheels: Path, progress: Progress) -> None:
         (tree / "bin" / program).symlink_to(f"../python/pyspark/bin/{program}")
     for name in ("setup.sh", "start-executor"):
         shutil.copy(FOLDER / name, tree)
+    shutil.copytree(FOLDER / "tutorials", tree / "tutorials")
+    for name in _EXTENSION:
+        shutil.copy(FOLDER / name, tree / "python")
     _java(tree, workshop / "apt", run, progress)
     progress.at("finish")
     view.mark(tree)
@@ -86,10 +95,11 @@ def _python(packages: Path, wheels: Path, run: Runner, progress: Progress) -> No
     """What the lock names. Of Spark there is a source package only; to build it is to move its folders."""
     argv = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download", "--require-hashes"]
     run.run("packages", [*argv, "--no-deps", f"--requirement={LOCK}", f"--dest={wheels}", "--progress-bar=off"])
-    wanted = set(re.findall(r"--hash=sha256:(\w+)", LOCK.read_text(encoding="utf-8")))
-    packages.mkdir(parents=True)
+    lock = LOCK.read_text(encoding="utf-8")
+    names, wanted = re.findall(r"^(\w+)==", lock, re.MULTILINE), set(re.findall(r"--hash=sha256:(\w+)", lock))
+    packages.mkdir(parents=True, exist_ok=True)
     progress.at("unpack")
-    for file in (file for pattern in ("py4j-*", "pyspark-*") for file in wheels.glob(pattern)):
+    for file in (file for name in names for file in wheels.glob(f"{name}-*")):
         if cache.digest(file) not in wanted:
             continue
         if file.suffix == ".whl":
@@ -107,6 +117,21 @@ def _python(packages: Path, wheels: Path, run: Runner, progress: Progress) -> No
         (inner / "PKG-INFO").rename(about / "METADATA")
         (inner / "LICENSE").rename(about / "LICENSE")
         shutil.rmtree(source)
+    _share(packages)
+
+
+def _share(packages: Path) -> None:
+    """Puts what wheels have for others than Python beside the packages, and takes away what nobody asks for."""
+    for folder in list(packages.glob("*.data")):
+        if (shared := folder / "data" / "share").is_dir():
+            shutil.copytree(shared, packages.with_name("share"), dirs_exist_ok=True)
+        shutil.rmtree(folder)
+    for superfluous in [path for pattern in _LEFT_OUT for path in packages.glob(pattern)]:
+        shutil.rmtree(superfluous) if superfluous.is_dir() else superfluous.unlink()
+    # Among Spark's own, so that it is found whatever a user says of class paths.
+    for listener in list(packages.glob("sparkmonitor/*.jar")):
+        listener.rename(packages / "pyspark" / "jars" / listener.name)
+        listener.symlink_to(f"../pyspark/jars/{listener.name}")
 
 
 def _java(tree: Path, settings: Path, run: Runner, progress: Progress) -> None:

@@ -16,6 +16,11 @@ case ":$PATH:" in
     *) export PATH="$PATH:$CYGNET_SPARK/bin" ;;
 esac
 if [ -n "${CYGNET_CLUSTER:-}" ]; then
+    # Pages of JupyterLab; the kernel's half of them is in the folder of Python packages.
+    case ":${JUPYTER_PATH:-}:" in
+        *":$CYGNET_SPARK/share/jupyter:"*) ;;
+        *) export JUPYTER_PATH="${JUPYTER_PATH:+$JUPYTER_PATH:}$CYGNET_SPARK/share/jupyter" ;;
+    esac
     # What only the session knows: its address, and which software is behind the links by which it was chosen.
     export SPARK_CONF_DIR=/tmp/spark-conf
     mkdir -p "$SPARK_CONF_DIR" && {
@@ -25,4 +30,20 @@ if [ -n "${CYGNET_CLUSTER:-}" ]; then
         echo "spark.executorEnv.CYGNET_SPARK $CYGNET_SPARK"
     } > "$SPARK_CONF_DIR/spark-defaults.conf.new" &&
         mv "$SPARK_CONF_DIR/spark-defaults.conf.new" "$SPARK_CONF_DIR/spark-defaults.conf"
+    # Where drivers note what they do. Without it none would start, and so it is not asked for where it cannot be made.
+    cygnet_history=$(sed -n 's|^spark\.eventLog\.dir file://||p' "$SPARK_CONF_DIR/spark-defaults.conf")
+    if [ -n "$cygnet_history" ] && ! { mkdir -p "$cygnet_history" && : > "$cygnet_history/.written"; } 2> /dev/null; then
+        echo "Spark keeps no history: is the home full?" >&2
+        sed -i '/^spark\.eventLog\.enabled /d' "$SPARK_CONF_DIR/spark-defaults.conf"
+    fi
+    unset cygnet_history
+    # What SparkConnector's panel offers: it asks the notebook server, which looks into such folders.
+    if [ -r "$CYGNET_CLUSTER/sparkconnector_bundles.json" ]; then
+        mkdir -p "$SPARK_CONF_DIR/jupyter/serverconfig"
+        cp "$CYGNET_CLUSTER/sparkconnector_bundles.json" "$SPARK_CONF_DIR/jupyter/serverconfig/"
+    fi
+    case ":${JUPYTER_CONFIG_PATH:-}:" in
+        *":$SPARK_CONF_DIR/jupyter:"*) ;;
+        *) export JUPYTER_CONFIG_PATH="${JUPYTER_CONFIG_PATH:+$JUPYTER_CONFIG_PATH:}$SPARK_CONF_DIR/jupyter" ;;
+    esac
 fi

@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def tree(tmp_path: Path) -> Path:
     cluster = tmp_path / "cluster"
     cluster.mkdir()
     (cluster / "spark-defaults.conf").write_text("spark.master k8s://here\n")
+    (cluster / "sparkconnector_bundles.json").write_text("{}")
     return tmp_path
 
 
@@ -67,6 +69,27 @@ def test_a_driver_tells_its_executors_what_it_has_itself(tree: Path) -> None:
     assert lines["spark.executorEnv.CYGNET_VIEW"] == f"{tree}/view"
     assert lines["spark.executorEnv.CYGNET_SPARK"] == f"{tree}/spark-0123456789ab"
     assert lines["spark.driver.host"]
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_driver_starts_also_where_it_can_leave_no_history(tree: Path, is_full: bool) -> None:
+    folder = tree / "home/history"
+    if is_full:
+        (tree / "home").touch()
+    told = f"spark.eventLog.enabled true\nspark.eventLog.dir file://{folder}\n"
+    (tree / "cluster/spark-defaults.conf").write_text(told)
+    said = sourced(tree, "sh", 'cat "$SPARK_CONF_DIR/spark-defaults.conf"', CYGNET_CLUSTER=f"{tree}/cluster")
+    assert ("spark.eventLog.enabled true" in said.splitlines()) is not is_full
+    assert folder.is_dir() is not is_full
+
+
+def test_only_a_session_with_a_cluster_has_pages_for_it_in_jupyterlab(tree: Path) -> None:
+    ask = 'echo "${JUPYTER_PATH:-none} ${JUPYTER_CONFIG_PATH:-none}"'
+    assert sourced(tree, "sh", ask, JUPYTER_PATH="/other") == "/other none"
+    found = sourced(tree, "sh", ask, JUPYTER_PATH="/other", CYGNET_CLUSTER=f"{tree}/cluster")
+    pages, settings = found.split()
+    assert pages == f"/other:{tree}/spark-0123456789ab/share/jupyter"
+    assert Path(settings, "serverconfig/sparkconnector_bundles.json").read_text() == "{}"
 
 
 def executor(tree: Path, passwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -133,6 +156,37 @@ def test_of_sparks_package_jars_and_python_are_taken(tmp_path: Path, monkeypatch
         "python/pyspark/sql.py", "python/pyspark/bin/spark-submit", "python/pyspark/jars/core.jar",
         "python/pyspark/licenses/LICENSE-a", "python/pyspark-4.3.0.dist-info/METADATA",
         "python/pyspark-4.3.0.dist-info/LICENSE",
+    }  # fmt: skip
+
+
+def test_of_cerns_packages_the_pages_of_jupyterlab_and_the_kernels_half_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    wheel = wheels / "sparkmonitor-3.3.0-py3-none-any.whl"
+    pages = "share/jupyter/labextensions/sparkmonitor/package.json"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in (
+            "kernelextension.py", "listener_spark3_2.13.jar", "listener_spark4_2.13.jar", "nbextension/extension.js",
+            "labextension/package.json",
+        ):  # fmt: skip
+            archive.writestr(f"sparkmonitor/{name}", "")
+        archive.writestr(f"sparkmonitor-3.3.0.data/data/{pages}", "")
+        archive.writestr("sparkmonitor-3.3.0.data/data/etc/jupyter/jupyter_server_config.d/a.json", "")
+        archive.writestr("sparkmonitor-3.3.0.dist-info/METADATA", "")
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"sparkmonitor==3.3.0 \\\n    --hash=sha256:{spark.cache.digest(wheel)}\n")
+    monkeypatch.setattr(spark, "LOCK", lock)
+    monkeypatch.setattr(Runner, "run", lambda *_: None)
+    (tmp_path / "tree/python/pyspark/jars").mkdir(parents=True)
+    run = Runner("spark", tmp_path / "log", Progress())
+    spark._python(tmp_path / "tree/python", wheels, run, Progress())
+    found = {str(file.relative_to(tmp_path / "tree")) for file in (tmp_path / "tree").rglob("*") if file.is_file()}
+    assert found == {
+        pages, "python/pyspark/jars/listener_spark4_2.13.jar", "python/sparkmonitor/kernelextension.py",
+        "python/sparkmonitor/listener_spark4_2.13.jar",
+        "python/sparkmonitor-3.3.0.dist-info/METADATA",
     }  # fmt: skip
 
 

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": f"cygnet_session.{name}"} for name in ("access_token", "activity", "kerberos_ticket", "page")]
+    names = ("access_token", "activity", "kerberos_ticket", "page", "spark")
+    return [{"module": f"cygnet_session.{name}"} for name in names]
