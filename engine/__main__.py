@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
     get = commands.add_parser("get", help="obtain tools: from the store, from PATH, or by building them")
     get.add_argument(
-        "tools", nargs="*", metavar="TOOL", help="a tool or one of its binaries (default: all but those for tests)"
+        "tools", nargs="*", metavar="TOOL", help="a tool or one of its binaries (default: all but those on demand)"
     )
     get.set_defaults(run=lambda chosen, progress: print(summary(tools.get(chosen.tools, progress))))
 

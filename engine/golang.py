@@ -78,7 +78,7 @@ def command() -> str:
     return found
 
 
-def environment() -> dict[str, str]:
+def environment(*, with_c: bool = False) -> dict[str, str]:
     """The user's environment (proxy, checksum database) with our caches, and the settings that products depend on."""
     caches = root() / "go"
     return os.environ | {
@@ -86,7 +86,8 @@ def environment() -> dict[str, str]:
         "GOCACHE": str(caches / "build"),
         "GOFLAGS": "-mod=readonly -buildvcs=false",  # go.mod and go.sum are law
         "GOWORK": "off",
-        "CGO_ENABLED": "0",  # static: the same file runs on every machine and in an empty image
+        # Without C all is static: the same file runs on every machine and in an empty image.
+        "CGO_ENABLED": "1" if with_c else "0",
     }
 
 

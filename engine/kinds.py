@@ -23,11 +23,12 @@ from engine.process import Runner
 from engine.versions import VERSIONS
 
 HERE = Path(__file__).parent
+_LATE = "-Wl,--export-dynamic -Wl,--unresolved-symbols=ignore-in-object-files"
 _NOT_DECIDING = (
     "asks",
     "comes_with",
-    "for_tests",
     "module",
+    "on_demand",
     "version_key",
 )  # fields that change nothing in what a recipe makes
 
@@ -38,8 +39,8 @@ class Recipe(ABC):
 
     `binaries` are the files that it gives. `asks` says of some what makes them state their version: a tool is taken
     from PATH when all its binaries are there and these state the right one. `comes_with` names another tool whose
-    official installation gets this one by itself. One that is `for_tests`, or for benchmarks, is obtained only
-    where it is named.
+    official installation gets this one by itself. One that is `on_demand` is obtained only where it is named: by a
+    test, by a benchmark, or by a stack that needs what most do not.
     """
 
     tool: str
@@ -47,7 +48,7 @@ class Recipe(ABC):
     version_key: str = ""
     asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     comes_with: str = ""
-    for_tests: bool = False
+    on_demand: bool = False
 
     @property
     def version(self) -> str:
@@ -100,6 +101,8 @@ class GoBuild(Recipe):
     whose version in go.mod is the tool's own. `nested` are folders with a go.mod of their own, for commands that need
     other versions of the same modules. `called` says what Go calls a binary that has another name here; `stamps` are
     values of variables, in which {version}, {major}, {minor} are filled in; `takes` are put into the folder first.
+    One `with_c` loads libraries of C while it runs, is linked to the computer's own, and so runs where the same release
+    of Debian runs; what these libraries have is looked for then.
     """
 
     module: str = ""
@@ -109,6 +112,7 @@ class GoBuild(Recipe):
     stamps: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     takes: tuple[Take, ...] = ()
+    with_c: bool = False
 
     @property
     def folder(self) -> Path:
@@ -128,7 +132,8 @@ class GoBuild(Recipe):
             f"-X {variable}={value.format(version=self.version, major=major, minor=minor)}"
             for variable, value in self.stamps.items()
         ]
-        flags = [*self._tag_flags, "-trimpath", "-ldflags", " ".join(["-s", "-w", *stamps])]
+        linking = [f"'-extldflags={_LATE}'"] if self.with_c else []
+        flags = [*self._tag_flags, "-trimpath", "-ldflags", " ".join(["-s", "-w", *linking, *stamps])]
         return ["go", "build", *flags]
 
     @property
@@ -142,7 +147,7 @@ class GoBuild(Recipe):
             _copy_below(file, self.folder, source)
         for take in self.takes:
             take.into(source, run)
-        go, environment = golang.command(), golang.environment()
+        go, environment = golang.command(), golang.environment(with_c=self.with_c)
         compiling = [go, *self.command[1:], "-o", f"{folder}/bin/", self.package]
         # Downloads what the packages import and nothing else; `go mod download` would want every module of the graph.
         listing = [go, "list", "-deps", *self._tag_flags, self.package]

@@ -142,6 +142,15 @@ _ALL: tuple[Recipe, ...] = (
         asks={"kube-state-metrics": ("version",)},
     ),
     GoBuild(
+        tool="nvidia-device-plugin",
+        module="github.com/NVIDIA/k8s-device-plugin",
+        binaries=("nvidia-device-plugin", "nvidia-cdi-hook", "nvidia-mig-parted"),
+        stamps={"github.com/NVIDIA/k8s-device-plugin/internal/info.version": "v{version}"},
+        with_c=True,  # the driver's own library
+        asks={"nvidia-device-plugin": _VERSION},
+        on_demand=True,
+    ),
+    GoBuild(
         tool="shared-folder-provisioner",
         binaries=("shared-folder-provisioner",),
         package=".",
@@ -158,14 +167,14 @@ _ALL: tuple[Recipe, ...] = (
         tool="pebble",
         module="github.com/letsencrypt/pebble/v2",
         binaries=("pebble", "pebble-challtestsrv"),
-        for_tests=True,
+        on_demand=True,
     ),
     GoBuild(
         tool="kwok",
         module="sigs.k8s.io/kwok",
         binaries=("kwok",),
         asks={"kwok": _VERSION},
-        for_tests=True,
+        on_demand=True,
     ),
     GoBuild(
         tool="opentofu",
@@ -173,13 +182,13 @@ _ALL: tuple[Recipe, ...] = (
         binaries=("tofu",),
         stamps={"github.com/opentofu/opentofu/version.dev": "no"},
         asks={"tofu": ("version",)},
-        for_tests=True,
+        on_demand=True,
     ),
     GoBuild(
         tool="terraform-provider-openstack",
         module="github.com/terraform-provider-openstack/terraform-provider-openstack",
         binaries=("terraform-provider-openstack",),
-        for_tests=True,
+        on_demand=True,
     ),
     GoBuild(
         tool="pulumi-resource-kubernetes",

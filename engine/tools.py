@@ -44,12 +44,12 @@ def key(tool: str) -> str:
 def get(names: Iterable[str] = (), progress: Progress | None = None) -> list[Row]:
     """Obtains tools: from the store, from PATH, or by their recipes; in the recipes' order.
 
-    When none is named, these are all but those for tests. What is in the store is compared with its manifest and built
+    When none is named, these are all but those on demand. What is in the store is compared with its manifest and built
     again when damaged. Raises EngineError.
     """
     progress = progress or Progress()
     named = {recipes.find(name).tool for name in names}
-    wanted = named or {tool for tool, recipe in recipes.RECIPES.items() if not recipe.for_tests}
+    wanted = named or {tool for tool, recipe in recipes.RECIPES.items() if not recipe.on_demand}
     return [obtain(recipe, progress) for tool, recipe in recipes.RECIPES.items() if tool in wanted]
 
 

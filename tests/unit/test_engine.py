@@ -132,11 +132,11 @@ def test_the_pinned_go_compiles_every_module() -> None:
     assert max(asked) <= tuple(map(int, VERSIONS["go"].split(".")))
 
 
-def test_what_is_for_tests_is_obtained_by_its_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_on_demand_is_obtained_by_its_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "obtain", lambda recipe, _: recipe.tool)
     everything = [str(row) for row in tools.get()]
     assert "caddy" in everything
-    assert {"pebble", "opentofu", "terraform-provider-openstack"}.isdisjoint(everything)
+    assert {"pebble", "opentofu", "terraform-provider-openstack", "nvidia-device-plugin"}.isdisjoint(everything)
     assert [str(row) for row in tools.get(["pebble-challtestsrv"])] == ["pebble"]
 
 

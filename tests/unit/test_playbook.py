@@ -171,6 +171,7 @@ def test_the_inventory_has_every_machine_in_its_groups() -> None:
         "squid": ["control-plane-1"],
         "xrootd": ["control-plane-1"],
         "files": ["control-plane-1"],
+        "gpu": [],
     }
 
 

@@ -76,6 +76,8 @@ COUNTS = {
     },
     "Pulumi.cern-prod.yaml": {
         **EVERYWHERE,
+        "cygnet:index:Gpu": 1,
+        "cygnet:Playbook": 9,
         "cygnet:KeyPair": 14,
         "pulumi:providers:openstack": 1,
         "openstack:networking/secGroup:SecGroup": 3,
