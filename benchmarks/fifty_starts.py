@@ -56,6 +56,7 @@ def fifty_starts(stack: LiveStack, _repetitions: int) -> Mapping[str, float]:
     if len(seats) < 2 * PEOPLE:
         raise CygnetError(f"stack {stack.name} has {len(seats)} seats; set 'seats: {2 * PEOPLE}' under cygnet:auth")
     with_image = _start(stack, seats[:PEOPLE])
+    print(f"with the image: {with_image.numbers()}", file=sys.stderr, flush=True)
     with _image_taken_away(stack):
         without = _start(stack, seats[PEOPLE : 2 * PEOPLE])
     found = {**with_image.numbers(), **without.numbers("without_image_")}
