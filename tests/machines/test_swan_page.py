@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.live.waiting import until
 from tests.machines import image_root
 from tests.machines.start_page import (
     DESK,
@@ -182,7 +183,8 @@ def test_what_is_forged_is_refused_in_words_and_starts_nothing(chromium: Browser
     assert cyd.api("GET", "users/cyd").json()["servers"] == {}
     assert "Start as before" not in cyd.page("/hub/spawn").text
     assert cyd.submit("/hub/spawn", **sent).status_code == 302, "only what was forged was refused"
-    cyd.api("DELETE", "users/cyd/server")
+    until(lambda: cyd.api("GET", "users/cyd").json()["servers"][""]["ready"], "that session is ready", seconds=60)
+    assert cyd.api("DELETE", "users/cyd/server").ok
 
 
 def test_a_link_of_swans_fills_the_form_in_and_starts_nothing(chromium: Browser, hub: str) -> None:
