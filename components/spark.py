@@ -22,6 +22,9 @@ from components.sign_in.rights import RightsConfig
 from components.software import SPARK_LINK
 
 ClusterName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+Title = Annotated[str, StringConstraints(pattern=r"^[^\n]{1,60}$")]
+Setting = Annotated[str, StringConstraints(pattern=r"^spark\.[A-Za-z0-9_.-]+$")]
+Value = Annotated[str, StringConstraints(pattern=r"^[^\n]+$", max_length=1000)]
 NONE = "none"
 PREFIX = "spark-"
 LABELS = {"cygnet.io/part": "spark"}
@@ -72,6 +75,14 @@ class SparkClusterConfig(PartConfig):
         str, Field(max_length=200, description="Likewise, below the title; empty: what a user may have")
     ] = ""
     executors: ExecutorsConfig = Field(default_factory=ExecutorsConfig)
+    history_days: Annotated[
+        int | None,
+        Field(ge=1, le=3650, description="How long homes keep what drivers did, for their history; none: not at all"),
+    ] = None
+    bundles: Annotated[
+        dict[Title, dict[Setting, Value]],
+        Field(description="Settings of Spark that users may add before they connect from JupyterLab, by title"),
+    ] = Field(default_factory=dict)
 
 
 class SparkConfig(PartConfig):
@@ -197,6 +208,8 @@ def choice(name: str, cluster: SparkClusterConfig, rights: RightsConfig) -> dict
         "cores": size.cores,
         "cores_guaranteed": size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed,
         "memory_gib": size.memory_gib,
+        "history_days": cluster.history_days,
+        "bundles": {title: dict(settings) for title, settings in cluster.bundles.items()},
     }
 
 

@@ -106,7 +106,8 @@ def _value(node: dict[str, Any]) -> str:
         return " or ".join(_value(one) for one in node["anyOf"] if one.get("type") != "null")
     if node["type"] == "object":
         each = _of_each_name(node)
-        return f"names, each with a {_value(each)}" if "type" in each else "names, each with the keys below"
+        article = "" if each.get("type") == "object" else "a "
+        return f"names, each with {article}{_value(each)}" if "type" in each else "names, each with the keys below"
     if node["type"] == "array":
         return f"list of: {_value(node['items'])}" if "type" in node["items"] else "list"
     kind = _FORMATS.get(node.get("format", "")) or _TYPES[node["type"]]

@@ -30,6 +30,11 @@ def executors(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("cygnet_hub.executors")
 
 
+def drivers() -> ModuleType:
+    """Likewise, what Spark itself is told."""
+    return importlib.import_module("cygnet_hub.drivers")
+
+
 @pytest.fixture(scope="module")
 def declared() -> program.Engine:
     """A stack with a cluster."""
@@ -86,6 +91,12 @@ def made(executors: ModuleType, features: dict[str, tuple[str, ...]] | None = No
         ({"here": {**HERE, "executors": {"memory_gib": 0.5}}}, "clusters.here.executors.memory_gib"),
         ({"here": {**HERE, "executors": {"cores": 1, "cores_guaranteed": 2}}}, "is more than cores"),
         ({"here": {**HERE, "executers": {}}}, "did you mean 'executors'"),
+        ({"here": {**HERE, "history_days": 0}}, "clusters.here.history_days"),
+        ({"here": {**HERE, "bundles": {"More memory": {"executor.memory": "3g"}}}}, "bundles.More memory"),
+        (
+            {"here": {**HERE, "bundles": {"More memory": {"spark.executor.memory": "3g\nspark.master local"}}}},
+            "bundles",
+        ),
     ],
 )
 def test_a_cluster_that_cannot_be_is_refused(clusters: dict[str, Any], finding: str) -> None:
@@ -207,7 +218,28 @@ def test_spark_is_told_to_be_careful(executors: ModuleType) -> None:
     sizes = [int(lines[f"spark.executor.{key}"].removesuffix("m")) for key in ("memory", "memoryOverhead")]
     assert sum(sizes) == 2048
     # Less than this, and Spark does not start.
-    assert executors.HEAP * 1024 > 450
+    assert drivers().HEAP * 1024 > 450
+
+
+def test_sparkconnector_offers_what_the_stack_has(executors: ModuleType) -> None:
+    settings = told(here={**HERE, "bundles": {"Few partitions": {"spark.sql.shuffle.partitions": "3"}}})
+    cluster = executors.Cluster(**settings["clusters"][0])
+    options = [{"name": "spark.sql.shuffle.partitions", "value": "3"}]
+    assert drivers().bundles(cluster) == {"bundled_options": {"Few partitions": {"options": options}}}
+    (_, given) = made(executors)["Secret"]
+    assert given["stringData"]["sparkconnector_bundles.json"] == '{"bundled_options": {}}'
+
+
+def test_drivers_leave_a_history_where_a_stack_wants_one(executors: ModuleType) -> None:
+    owner = executors.Owner.of(sessions_pod())
+    without, kept = (
+        drivers().defaults(executors.Cluster(**told(here=HERE | more)["clusters"][0]), owner)
+        for more in ({}, {"history_days": 30})
+    )
+    assert not [key for key in without if key.startswith(("spark.eventLog", "spark.history"))]
+    assert kept["spark.eventLog.dir"] == kept["spark.history.fs.logDirectory"]
+    assert kept["spark.eventLog.dir"] == "file:///eos/user/a/ada/.local/share/spark-history"
+    assert kept["spark.history.fs.cleaner.maxAge"] == "30d"
 
 
 def test_executors_and_drivers_talk_to_each_other_only(executors: ModuleType) -> None:

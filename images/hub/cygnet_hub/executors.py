@@ -1,4 +1,4 @@
-"""What is made for a session that has a cluster for Spark: Kubernetes' objects and Spark's settings, as plain data.
+"""What is made for a session that has a cluster for Spark: Kubernetes' objects, as plain data.
 
 Executors are as the session is: its image, its user's number, its /cvmfs and /eos. They have no token of Kubernetes'
 and reach nobody but their driver and one another.
@@ -7,6 +7,7 @@ and reach nobody but their driver and one another.
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,15 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
+from cygnet_hub.drivers import (
+    BLOCKS_PORT,
+    DRIVER_PORT,
+    EXECUTOR_PORT,
+    PORTS,
+    TOLD,
+    bundles,
+    defaults,
+)
 from cygnet_hub.model import Model
 
 NONE = "none"
@@ -29,16 +39,8 @@ PREFIX = "spark-"
 """With what the names of such namespaces begin."""
 DRIVER_ROLE = "cygnet-spark-driver"
 """The role that a session has in its namespace; the stack makes it."""
-TOLD = "/etc/cygnet/spark"
-"""Where a session has what is written here, and executors have the secret."""
 FOLDERS = {"cvmfs": "/cvmfs", "eos": "/eos"}
 """What executors have of their machine, by the names of claims."""
-DRIVER_PORT, BLOCKS_PORT, EXECUTOR_PORT = 40000, 40100, 40200
-"""TCP, of a driver, of what it hands out, and of what an executor does."""
-PORTS = 16
-"""How many drivers a session may have, each with the next ports."""
-HEAP = 0.6
-"""Which part of an executor's memory is Java's; the rest is for Python and what it loads."""
 _DISK_GIB = 10
 USERNAME = "hub.jupyter.org/username"
 _COMMAND = ["tini", "--", "sh", "-c", 'exec "$CYGNET_SPARK/start-executor" "$@"', "sh"]
@@ -63,6 +65,10 @@ class Cluster(Model):
     """Kept free on the machine."""
     memory_gib: float = Field(ge=1)
     """Of an executor, with all that it runs."""
+    history_days: int | None = Field(default=None, ge=1)
+    """How long what drivers did is kept in the home; none: not at all."""
+    bundles: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Settings of Spark that users may add in SparkConnector, by title."""
 
 
 class SparkSettings(Model):
@@ -121,6 +127,7 @@ def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes)
     told = {
         "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner).items()),
         "executor.yaml": yaml.safe_dump(template(owner), sort_keys=False),
+        "sparkconnector_bundles.json": json.dumps(bundles(cluster)),
     }
     subject = {"kind": "ServiceAccount", "name": owner.namespace, "namespace": owner.sessions}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": DRIVER_ROLE}
@@ -228,55 +235,6 @@ def driver_policy(owner: Owner, settings: SparkSettings) -> dict[str, Any]:
     }
 
 
-def defaults(cluster: Cluster, owner: Owner) -> dict[str, Any]:
-    """Spark's settings, with which `SparkSession.builder.getOrCreate()` has executors; users may change them.
-
-    What limits them is not here: the quota and the policies do not ask what a driver was told.
-    """
-    heap = round(cluster.memory_gib * 1024 * HEAP)
-    kubernetes = {
-        "namespace": owner.namespace,
-        "container.image": owner.image,
-        "container.image.pullPolicy": "IfNotPresent",
-        "executor.podTemplateFile": f"{TOLD}/executor.yaml",
-        "executor.podTemplateContainerName": "executor",
-        # All that an executor has to know is in its variables: a driver may make pods only.
-        "executor.disableConfigMap": "true",
-        "executor.request.cores": f"{cluster.cores_guaranteed:g}",
-        "executor.limit.cores": cluster.cores,
-        "driver.service.deleteOnTermination": "false",
-        "driver.ownPersistentVolumeClaim": "false",
-        "driver.reusePersistentVolumeClaim": "false",
-    }
-    return {
-        "spark.master": "k8s://https://kubernetes.default.svc",
-        **{f"spark.kubernetes.{key}": value for key, value in kubernetes.items()},
-        "spark.executor.cores": cluster.cores,
-        "spark.executor.memory": f"{heap}m",
-        "spark.executor.memoryOverhead": f"{round(cluster.memory_gib * 1024) - heap}m",
-        "spark.driver.port": DRIVER_PORT,
-        "spark.driver.blockManager.port": BLOCKS_PORT,
-        "spark.blockManager.port": EXECUTOR_PORT,
-        "spark.port.maxRetries": PORTS - 1,
-        "spark.authenticate": "true",
-        "spark.authenticate.secret.driver.file": f"{TOLD}/secret",
-        "spark.authenticate.secret.executor.file": f"{TOLD}/secret",
-        "spark.network.crypto.enabled": "true",
-        "spark.network.crypto.saslFallback": "false",
-        "spark.io.encryption.enabled": "true",
-        # Executors come when there is work, and go when there was none for a while.
-        "spark.dynamicAllocation.enabled": "true",
-        "spark.dynamicAllocation.shuffleTracking.enabled": "true",
-        "spark.dynamicAllocation.shuffleTracking.timeout": "10min",
-        "spark.dynamicAllocation.maxExecutors": cluster.max,
-        # An executor that the quota refuses counts as a failed one, and a driver that saw many would give up.
-        "spark.executor.maxNumFailures": 100,
-        "spark.executor.failuresValidityInterval": "30s",
-        "spark.dynamicAllocation.executorIdleTimeout": "60s",
-        "spark.dynamicAllocation.cachedExecutorIdleTimeout": "30min",
-    }
-
-
 def template(owner: Owner) -> dict[str, Any]:
     """What Spark makes executors of: as a session is, without its page, its token and its ways to the outside."""
     folders = {"tmp": "/tmp", "passwd": "/var/lib/extrausers"}  # noqa: S108 - the pod's own
@@ -342,7 +300,9 @@ def given(pod: Any, cluster: Cluster, owner: Owner, settings: SparkSettings) -> 
     pod.spec.service_account_name = owner.namespace
     pod.spec.automount_service_account_token = True
     container = pod.spec.containers[0]
-    for name, value in {"CYGNET_SPARK": settings.view, "CYGNET_CLUSTER": TOLD}.items():
+    # The last one is SparkConnector's own, for what it shows.
+    told = {"CYGNET_SPARK": settings.view, "CYGNET_CLUSTER": TOLD, "SPARK_CLUSTER_NAME": cluster.name}
+    for name, value in told.items():
         container.env.append({"name": name, "value": value})
     pod.spec.volumes.append({"name": "spark", "secret": {"secretName": owner.namespace, "defaultMode": 0o440}})
     container.volume_mounts.append({"name": "spark", "mountPath": TOLD, "readOnly": True})

@@ -1,0 +1,98 @@
+"""What Spark and SparkConnector are told in a session that has a cluster, as plain data.
+
+A driver is in the session, so users may tell it anything else. What limits them is in `cygnet_hub.executors`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cygnet_hub.executors import Cluster, Owner
+
+TOLD = "/etc/cygnet/spark"
+"""Where a session has what is written here, and executors have the secret."""
+DRIVER_PORT, BLOCKS_PORT, EXECUTOR_PORT = 40000, 40100, 40200
+"""TCP, of a driver, of what it hands out, and of what an executor does."""
+PORTS = 16
+"""How many drivers a session may have, each with the next ports."""
+HEAP = 0.6
+"""Which part of an executor's memory is Java's; the rest is for Python and what it loads."""
+HISTORY = ".local/share/spark-history"
+"""In the home: what drivers did."""
+
+
+def defaults(cluster: Cluster, owner: Owner) -> dict[str, Any]:
+    """Spark's settings, with which `SparkSession.builder.getOrCreate()` has executors; users may change them.
+
+    What limits them is not here: the quota and the policies do not ask what a driver was told.
+    """
+    heap = round(cluster.memory_gib * 1024 * HEAP)
+    kubernetes = {
+        "namespace": owner.namespace,
+        "container.image": owner.image,
+        "container.image.pullPolicy": "IfNotPresent",
+        "executor.podTemplateFile": f"{TOLD}/executor.yaml",
+        "executor.podTemplateContainerName": "executor",
+        # All that an executor has to know is in its variables: a driver may make pods only.
+        "executor.disableConfigMap": "true",
+        "executor.request.cores": f"{cluster.cores_guaranteed:g}",
+        "executor.limit.cores": cluster.cores,
+        "driver.service.deleteOnTermination": "false",
+        "driver.ownPersistentVolumeClaim": "false",
+        "driver.reusePersistentVolumeClaim": "false",
+    }
+    return {
+        "spark.master": "k8s://https://kubernetes.default.svc",
+        **{f"spark.kubernetes.{key}": value for key, value in kubernetes.items()},
+        "spark.executor.cores": cluster.cores,
+        "spark.executor.memory": f"{heap}m",
+        "spark.executor.memoryOverhead": f"{round(cluster.memory_gib * 1024) - heap}m",
+        "spark.driver.port": DRIVER_PORT,
+        "spark.driver.blockManager.port": BLOCKS_PORT,
+        "spark.blockManager.port": EXECUTOR_PORT,
+        "spark.port.maxRetries": PORTS - 1,
+        "spark.authenticate": "true",
+        "spark.authenticate.secret.driver.file": f"{TOLD}/secret",
+        "spark.authenticate.secret.executor.file": f"{TOLD}/secret",
+        "spark.network.crypto.enabled": "true",
+        "spark.network.crypto.saslFallback": "false",
+        "spark.io.encryption.enabled": "true",
+        # Executors come when there is work, and go when there was none for a while.
+        "spark.dynamicAllocation.enabled": "true",
+        "spark.dynamicAllocation.shuffleTracking.enabled": "true",
+        "spark.dynamicAllocation.shuffleTracking.timeout": "10min",
+        "spark.dynamicAllocation.maxExecutors": cluster.max,
+        # An executor that the quota refuses counts as a failed one, and a driver that saw many would give up.
+        "spark.executor.maxNumFailures": 100,
+        "spark.executor.failuresValidityInterval": "30s",
+        "spark.dynamicAllocation.executorIdleTimeout": "60s",
+        "spark.dynamicAllocation.cachedExecutorIdleTimeout": "30min",
+        # SparkMonitor shows it in the cell, and not among what the cell prints.
+        "spark.ui.showConsoleProgress": "false",
+        # The page of a driver is to be looked at.
+        "spark.ui.killEnabled": "false",
+        **(history(owner, cluster.history_days) if cluster.history_days else {}),
+    }
+
+
+def history(owner: Owner, days: int) -> dict[str, Any]:
+    """Where drivers note what they do, and what the history server of that user reads. setup.sh makes the folder."""
+    folder = f"file://{owner.home}/{HISTORY}"
+    return {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": folder,
+        "spark.eventLog.rolling.enabled": "false",
+        "spark.history.fs.logDirectory": folder,
+        "spark.history.fs.cleaner.enabled": "true",
+        "spark.history.fs.cleaner.maxAge": f"{days}d",
+    }
+
+
+def bundles(cluster: Cluster) -> dict[str, Any]:
+    """What SparkConnector's panel offers, in its words."""
+    named = {
+        title: [{"name": name, "value": value} for name, value in settings.items()]
+        for title, settings in cluster.bundles.items()
+    }
+    return {"bundled_options": {title: {"options": options} for title, options in named.items()}}
