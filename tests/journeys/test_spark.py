@@ -1,12 +1,17 @@
 """Spark beside a session: executors of one's own, with the session's software, that nobody else reaches or sees."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
+from tests.live import spark_pages
 from tests.live.kernel import Kernel, KernelError
+from tests.live.notebooks import CLEAN, run_notebook
+from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
@@ -154,12 +159,51 @@ def executors(stack: LiveStack, user: str) -> list[dict[str, Any]]:
     return [pod for pod in found if pod["status"].get("phase") == "Running"]
 
 
+@pytest.mark.timeout(420, func_only=True)  # the first driver of a machine, and its first executors
+def test_one_click_connects_and_jobs_are_shown_in_their_cell(
+    cluster: str, analyst: Visitor, person: Callable[..., Person]
+) -> None:
+    """The first one: its driver has all executors, and leaves them to the others."""
+    physicist = person("physicist", leave_session=True)
+    physicist.sign_in()
+    physicist.start()
+    physicist.open_notebook("Python 3")
+    spark_pages.connect(physicist, cluster)
+    cell = physicist.begin_cell(LOOK)
+    spark_pages.watch(physicist, cell, jobs=1, tasks=16)
+    expect(cell.locator(".jp-OutputArea-output").last).to_contain_text('"same": true')
+    page = spark_pages.drivers_page(physicist)
+    assert re.match(rf"{re.escape(physicist.url)}/user/physicist/cygnet/spark/40\d\d/", page.url)
+    for kernel in analyst.kernels():
+        analyst.api("DELETE", f"/user/physicist/api/kernels/{kernel}").raise_for_status()
+
+
+def test_the_page_of_a_driver_is_its_owners(stack: LiveStack, notebook: Kernel, neighbour: Visitor) -> None:
+    port = int(notebook.run("print(sc.uiWebUrl.rpartition(':')[2])"))
+    place = f"/user/physicist/cygnet/spark/{port}/api/v1/applications"
+    assert neighbour.api("GET", place).status_code in (403, 404)
+    session = stack.session_pod("physicist")
+    assert session
+    targets = [(session["status"]["podIP"], port)]
+    assert "open" not in json.loads(neighbour.run(f"TARGETS = {targets!r}\n{REACH}"))
+
+
 def test_a_notebook_computes_on_two_executors_with_its_own_software(notebook: Kernel) -> None:
     told = json.loads(notebook.run(LOOK, seconds=200).splitlines()[-1])
     assert 3.0 < told["pi"] < 3.3
     assert told["executors"] == 2
     assert told["same"]
     assert json.loads(notebook.run(SECURED)) == ["true", "true", "true"]
+
+
+def test_a_pipeline_ends_in_a_model(analyst: Visitor) -> None:
+    """The notebook that users with a cluster find in their home."""
+    ran = run_notebook(analyst, "pipeline.ipynb", folder="tutorials-spark", seconds=220)
+    analyst.run(CLEAN)
+    assert (ran.failure, ran.errors, ran.not_run) == ("", [], [])
+    assert "20000 events in 8 parts" in ran.text
+    assert re.search(r"area: model 0\.\d+", ran.text)
+    assert "results/model.joblib" in ran.files
 
 
 def test_a_session_makes_executors_and_nothing_else(stack: LiveStack, notebook: Kernel, neighbour: Visitor) -> None:

@@ -92,16 +92,20 @@ class Person:
 
     def run_cell(self, code: str) -> Locator:
         """Types code into the notebook's last cell and runs it; returns its output, when the cell has ended."""
+        ran = self.begin_cell(code)
+        expect(ran.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=_CELL_MS)
+        # What lies above or below the window is not laid out, and JSROOT does not draw there.
+        ran.locator(".jp-Cell-outputWrapper").scroll_into_view_if_needed()
+        return ran.locator(".jp-OutputArea-output")
+
+    def begin_cell(self, code: str) -> Locator:
+        """Types code into the notebook's last cell and runs it; returns the cell, and waits for nothing."""
         cell = self._notebook.locator(".jp-CodeCell").last
         number = self._notebook.locator(".jp-CodeCell").count() - 1
         cell.locator(".cm-content").click()
         self.page.keyboard.insert_text(code)  # as pasted: the editor would indent and close brackets by itself
         self.page.keyboard.press("Shift+Enter")
-        ran = self._notebook.locator(".jp-CodeCell").nth(number)
-        expect(ran.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=_CELL_MS)
-        # What lies above or below the window is not laid out, and JSROOT does not draw there.
-        ran.locator(".jp-Cell-outputWrapper").scroll_into_view_if_needed()
-        return ran.locator(".jp-OutputArea-output")
+        return self._notebook.locator(".jp-CodeCell").nth(number)
 
     def terminal(self, command: str) -> None:
         """Opens a terminal and types a command."""
