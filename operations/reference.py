@@ -105,18 +105,13 @@ def _value(node: dict[str, Any]) -> str:
     if "anyOf" in node:
         return " or ".join(_value(one) for one in node["anyOf"] if one.get("type") != "null")
     if node["type"] == "object":
-        return f"names, each with {_of_names(_of_each_name(node))}"
+        each = _of_each_name(node)
+        article = "" if each.get("type") == "object" else "a "
+        return f"names, each with {article}{_value(each)}" if "type" in each else "names, each with the keys below"
     if node["type"] == "array":
         return f"list of: {_value(node['items'])}" if "type" in node["items"] else "list"
     kind = _FORMATS.get(node.get("format", "")) or _TYPES[node["type"]]
     return f"{kind}{_limits(node)}"
-
-
-def _of_names(each: dict[str, Any]) -> str:
-    """What stands at each of some names."""
-    if "type" not in each:
-        return "the keys below"
-    return _value(each) if each["type"] == "object" and "properties" not in each else f"a {_value(each)}"
 
 
 def _limits(node: dict[str, Any]) -> str:
