@@ -190,8 +190,9 @@ class ServiceConfig(PartConfig):
 
     @model_validator(mode="after")
     def _gpus_of_sizes_are_there(self) -> "ServiceConfig":
-        if "existing" not in (self.cluster.source, self.machines.source):  # those are labelled by who has them
-            check_gpus(self.hub.sizes, {one.gpu.model for one in self.machines.groups.workers.values() if one.gpu})
+        # Those of others may be labelled by who has them.
+        others = "existing" in (self.cluster.source, self.machines.source)
+        check_gpus(self.hub.sizes, self.machines.kinds_of_gpus, others=others)
         return self
 
     @model_validator(mode="after")

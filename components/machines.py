@@ -15,7 +15,7 @@ from components.playbook import Playbook
 from components.secrets import Authority, KeyPair, public_half
 from components.sources import existing, groups, local, names, openstack
 from components.sources.existing import ExistingHost
-from components.sources.groups import GroupsConfig, Node
+from components.sources.groups import GpuConfig, GroupsConfig, Node, WorkerConfig
 from components.sources.local import LocalMachineConfig
 from components.sources.openstack import OpenStackConfig
 from components.sources.openstack_servers import ServerConfig
@@ -85,6 +85,18 @@ class MachinesConfig(PartConfig):
     def count(self) -> int:
         """How many machines there will be."""
         return len(self.hosts) or sum(group.count for group in self.groups.all.values())
+
+    @property
+    def gpus(self) -> dict[str, GpuConfig]:
+        """Of machines that have some, by the machine's name."""
+        made = {name: size.gpu for name, _, size in groups.machines(self.groups) if isinstance(size, WorkerConfig)}
+        found = {host.name: host.gpu for host in self.hosts} if self.source == "existing" else made
+        return {name: gpu for name, gpu in found.items() if gpu}
+
+    @property
+    def kinds_of_gpus(self) -> list[GpuConfig]:
+        """What machines have, or would have: a group of none has a kind, too."""
+        return [*self.gpus.values(), *(size.gpu for size in self.groups.workers.values() if size.gpu)]
 
     @property
     def control_planes(self) -> int:
@@ -219,7 +231,7 @@ def servers(config: GroupsConfig) -> list[ServerConfig]:
 def nodes(config: MachinesConfig) -> dict[str, Node]:
     """What the cluster is told of each machine, by the machine's name."""
     if config.source == "existing":
-        return {host.name: groups.node(host.group) for host in config.hosts}
+        return {host.name: groups.node(host.group, gpu=host.gpu) for host in config.hosts}
     return {name: groups.node(group, size) for name, group, size in groups.machines(config.groups)}
 
 
@@ -283,6 +295,11 @@ def _check_local(config: MachinesConfig) -> None:
         raise ValueError("openstack is for source openstack only; remove it, or set source: openstack")
     for name in config.groups.named:
         raise ValueError(f"groups.{name}: further groups are for source openstack only; local machines are all alike")
+    if (gpu := config.groups.worker.gpu) and gpu.driver != "none":
+        raise ValueError(
+            f"groups.worker.gpu.driver is {gpu.driver}, and local machines are containers, which have no devices of "
+            "their own; say driver: none, and have the GPUs made known by others"
+        )
     for name, group in config.groups.all.items():
         if others := sorted(group.model_fields_set & _OF_SERVERS):
             raise ValueError(f"groups.{name}.{others[0]} is for source openstack only; local machines have memory_gib")

@@ -41,6 +41,7 @@ class ManagedService(AnyService):
         return {
             "machines": {},
             "cluster": {"address": self.cluster.api_servers.apply(lambda servers: servers[0])},
+            "gpu": {},
             "storage": {"storage_class": self.storage.storage_class},
             "cvmfs": {"client": "swfs", "repositories": self.cvmfs.repositories},
             "health": {"mounts": []},

@@ -34,6 +34,10 @@ PARTS: Final[Mapping[str, Part]] = {
     "machines": Part("The computers that all else runs on"),
     "registry": Part("Where machines get their container images"),
     "cluster": Part("Kubernetes on the machines"),
+    "gpu": Part(
+        "GPUs of machines, made known to Kubernetes",
+        lacks={"config": "machines has it: a group of machines, or one of them, says what it has of GPUs"},
+    ),
     "storage": Part("Volumes that every machine sees, such as the hub's own"),
     "software": Part("The software releases that users may choose from"),
     "cvmfs": Part("Software repositories below /cvmfs, on every machine and in every session"),

@@ -17,8 +17,10 @@ import pulumi
 import yaml
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
+from components.display import Display
 from components.errors import CygnetError
 from engine import recipes, tools, versions
+from engine.progress import Progress
 
 MACHINE_TOOLS = ("kubernetes", "containerd", "crictl", "cni-plugins", "swfs", "xrdmount")
 """The tools of `engine/` that roles bring to machines."""
@@ -53,6 +55,7 @@ class Playbook(Resource, module="cygnet", name="Playbook"):
         hosts: As `Machines.hosts` gives them (name, group, address, user, port, host_key, variables).
         private_key: The SSH key that opens them, in OpenSSH's format.
         variables: Extra variables of the play; kept encrypted, and handed over in a file of mode 600.
+        tools: Of `engine/`, what it brings to machines besides those that every play may; obtained when it runs.
 
     `results` is what the play says with `set_stats`, by name; secret, because a play may say a kubeconfig.
     """
@@ -67,6 +70,7 @@ class Playbook(Resource, module="cygnet", name="Playbook"):
         hosts: pulumi.Input[Sequence[Mapping[str, Any]]],
         private_key: pulumi.Input[str],
         variables: pulumi.Input[Mapping[str, Any]],
+        tools: Sequence[str] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -75,20 +79,22 @@ class Playbook(Resource, module="cygnet", name="Playbook"):
             "hosts": hosts,
             "private_key": pulumi.Output.secret(private_key),
             "variables": pulumi.Output.secret(variables),
-            "fingerprint": fingerprint(PLAYBOOKS / playbook),
+            "tools": list(tools),
+            "fingerprint": fingerprint(PLAYBOOKS / playbook, tools),
             "results": None,
         }
         secret = pulumi.ResourceOptions(additional_secret_outputs=["private_key", "variables", "results"])
         super().__init__(_PlaybookProvider(), name, props, pulumi.ResourceOptions.merge(opts, secret))
 
 
-def fingerprint(playbook: Path) -> str:
+def fingerprint(playbook: Path, more_tools: Sequence[str] = ()) -> str:
     """A digest of all that a playbook runs: itself, the files beside it, its roles, and what they install.
 
     Raises:
         CygnetError: The playbook runs a role that is not in `roles/`.
     """
-    digest = hashlib.sha256(json.dumps([dict(versions.VERSIONS), *map(tools.key, MACHINE_TOOLS)]).encode())
+    installed = [tools.key(tool) for tool in (*MACHINE_TOOLS, *more_tools)]
+    digest = hashlib.sha256(json.dumps([dict(versions.VERSIONS), *installed]).encode())
     shared = [playbook.parent / "ansible.cfg", *sorted((playbook.parent / "library").glob("*.py"))]
     for file in [playbook, *shared, *_role_files(playbook)]:
         digest.update(str(file.relative_to(playbook.parent)).encode())
@@ -140,9 +146,15 @@ def _role_files(playbook: Path) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
-def common_variables() -> dict[str, Any]:
-    """What every play may use: `versions` by name, and `tools`, the path of each machine tool on this computer."""
-    binaries = [binary for tool in MACHINE_TOOLS for binary in recipes.RECIPES[tool].binaries]
+def common_variables(more_tools: Sequence[str] = ()) -> dict[str, Any]:
+    """What every play may use: `versions` by name, and `tools`, the path of each machine tool on this computer.
+
+    Raises:
+        EngineError: One of `more_tools` was not there, and cannot be built.
+    """
+    if more_tools:
+        tools.get(more_tools, Progress(Display()))
+    binaries = [binary for tool in (*MACHINE_TOOLS, *more_tools) for binary in recipes.RECIPES[tool].binaries]
     return {"versions": dict(versions.VERSIONS), "tools": {binary: str(tools.path(binary)) for binary in binaries}}
 
 
@@ -157,7 +169,7 @@ def run(props: Mapping[str, Any]) -> dict[str, Any]:
     """
     request = {key: props[key] for key in ("stack", "playbook", "hosts", "private_key")}
     request["folder"] = str(PLAYBOOKS)
-    request["variables"] = common_variables() | props["variables"]
+    request["variables"] = common_variables(props.get("tools", ())) | props["variables"]
     with subprocess.Popen(
         [sys.executable, "-m", "components.playbook_run"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PLAYBOOKS.parent,

@@ -33,7 +33,7 @@ def inventory(hosts: Iterable[Mapping[str, Any]], key_file: str) -> dict[str, An
     """Ansible's inventory of the hosts: one group per kind of machine, all of them in `machines`.
 
     The first control plane is also in the groups of what is on one machine: `registry`, `software`, `squid`, `xrootd`
-    and `files`.
+    and `files`; machines of which that is told are in `gpu`.
 
     >>> hosts = [{"name": "worker-1", "group": "worker", "address": "10.0.0.2", "user": "root", "port": 22}]
     >>> inventory(hosts, "/run/key")["all"]["children"]["worker"]
@@ -53,6 +53,7 @@ def inventory(hosts: Iterable[Mapping[str, Any]], key_file: str) -> dict[str, An
         groups[host["group"].replace("-", "_")][host["name"]] = {}
     first = dict(list(groups["control_plane"].items())[:1])
     groups |= {name: dict(first) for name in _ON_ONE_MACHINE}
+    groups["gpu"] = {name: {} for name, variables in machines.items() if "gpu_driver" in variables}
     children = {name: {"hosts": members} for name, members in groups.items()}
     return {"all": {"children": {"machines": {"hosts": machines}, **children}}}
 

@@ -13,6 +13,7 @@ from components.eos import Eos
 from components.existing_cluster import ExistingCluster
 from components.files import Files, has_page
 from components.gateway import Gateway, Site, public_url, service_host
+from components.gpu import Gpu
 from components.health import Health
 from components.hub import Hub
 from components.login import Login
@@ -165,6 +166,7 @@ class Service(AnyService):
             shared_folder=config.storage.folder,
             opts=inside,
         )
+        self.gpu = self._gpu(config)
         self.storage = Storage("storage", config.storage, cluster=self.cluster, registry=self.registry, opts=inside)
         self.software = Software(
             "software",
@@ -206,6 +208,13 @@ class Service(AnyService):
         self.gateway = self._gateway([part.site for part in (self.files, self.monitor) if part])
         self.register_outputs(self.outputs())
 
+    def _gpu(self, config: ServiceConfig) -> Gpu | None:
+        """What makes GPUs known, where machines have some."""
+        gpus = config.machines.gpus
+        if not gpus:
+            return None
+        return Gpu("gpu", gpus, machines=self.machines, cluster=self.cluster, opts=self._inside)
+
     def _files(self, config: ServiceConfig) -> Files | None:
         """The page of files, where there is something that it could show."""
         if not has_page(config.files, config.eos):
@@ -243,6 +252,7 @@ class Service(AnyService):
         return {
             "machines": self.machines.hosts.apply(lambda hosts: {host["name"]: host["address"] for host in hosts}),
             "cluster": {"address": self.cluster.address, "moves": self.cluster.moves},
+            "gpu": self.gpu.told if self.gpu else {},
             "storage": {"storage_class": self.storage.storage_class, "folder": self.storage.folder},
             "cvmfs": {"client": self.cvmfs.client, "repositories": self.cvmfs.repositories},
             "health": {"mounts": self.health.mounts},

@@ -1,12 +1,13 @@
 """Sizes of sessions: what each may use, what is kept for it, and for whom it is."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from components.base import PartConfig
 from components.sign_in.rights import RightsConfig
+from components.sources.groups import GpuConfig
 
 STANDARD = "standard"
 """The size that every stack has."""
@@ -83,14 +84,42 @@ def check_models(sizes: Mapping[str, SizeConfig]) -> None:
             )
 
 
-def check_gpus(sizes: Mapping[str, SizeConfig], models: Set[str]) -> None:
-    """Returns when some group of machines has what each size wants of GPUs. Raises ValueError."""
-    for name, size in sizes.items():
-        if size.gpu and size.gpu.model not in models:
+def check_gpus(sizes: Mapping[str, SizeConfig], offered: Collection[GpuConfig], *, others: bool = False) -> None:
+    """Returns when some machine offers what each size wants of GPUs.
+
+    Args:
+        sizes: By name.
+        offered: What the stack's machines have of GPUs.
+        others: Whether there may be machines with GPUs that the stack file does not tell of.
+
+    Raises:
+        ValueError: None does.
+    """
+    for name, wanted in ((name, size.gpu) for name, size in sizes.items() if size.gpu):
+        key = f"hub.sizes.{name}.gpu"
+        those = [gpu for gpu in offered if gpu.model == wanted.model]
+        if not those and not others:
+            models = sorted({gpu.model for gpu in offered})
             raise ValueError(
-                f"hub.sizes.{name}.gpu.model is {size.gpu.model}, and machines.groups has "
-                f"{', '.join(sorted(models)) or 'no GPUs'}; add a group with gpu: {{model: {size.gpu.model}}}, or "
-                "correct it"
+                f"{key}.model is {wanted.model}, and machines.groups has {', '.join(models) or 'no GPUs'}; add a group "
+                f"with gpu: {{model: {wanted.model}}}, or correct it"
+            )
+        for gpu in (gpu for gpu in those if gpu.driver != "none"):
+            if wanted.resource != gpu.resource:
+                raise ValueError(
+                    f"{key}.resource is {wanted.resource}, and machines with {gpu.model} offer {gpu.resource}; say "
+                    f"resource: {gpu.resource}"
+                )
+            if gpu.slices > 1 and not gpu.mig and wanted.count > 1:
+                raise ValueError(
+                    f"{key}.count is {wanted.count}, and {gpu.model} is cut in time: two slices may be of one GPU, and "
+                    "are no more than one; say count: 1, or a model whose machines have no slices"
+                )
+        if those and all(gpu.driver != "none" and gpu.offered < wanted.count for gpu in those):
+            most = max(gpu.offered for gpu in those)
+            raise ValueError(
+                f"{key}.count is {wanted.count}, and no machine with {wanted.model} has more than {most}: such a "
+                "session would never start; lower it"
             )
 
 

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.base import PartConfig
 from components.errors import CygnetError
+from components.sources.groups import GpuConfig
 from components.sources.source import Host, Provided, VirtualAddress
 
 _HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*$"
@@ -29,6 +30,13 @@ class ExistingHost(PartConfig):
         str,
         Field(pattern=_HOST_KEY, description="Its SSH server's public key; `ssh-keyscan -t ed25519 ADDRESS` prints it"),
     ]
+    gpu: Annotated[GpuConfig | None, Field(description="Its GPUs; only pods that ask for one start there")] = None
+
+    @model_validator(mode="after")
+    def _gpus_are_for_sessions(self) -> "ExistingHost":
+        if self.gpu and self.group == "control_plane":
+            raise ValueError("gpu is for group worker: what asks for no GPU, such as Kubernetes itself, is kept off")
+        return self
 
 
 class _ExistingMachineProvider(ResourceProvider):
@@ -86,7 +94,7 @@ def check_ssh(name: str, address: str, port: int) -> None:
 
 def as_host(host: ExistingHost) -> Host:
     """The host as all parts see it."""
-    return {**host.model_dump(mode="json"), "variables": {}}
+    return {**host.model_dump(mode="json", exclude={"gpu"}), "variables": {}}
 
 
 def enclosing_network(addresses: Sequence[IPv4Address]) -> IPv4Network:

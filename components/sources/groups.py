@@ -28,10 +28,61 @@ _MOST_WORKERS: Final = 200
 
 
 class GpuConfig(PartConfig):
-    """What each machine of a group has of GPUs. Its flavor brings them; here the cluster is told."""
+    """What a machine has of GPUs of NVIDIA's, and who makes them known to Kubernetes."""
 
     model: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="For example t4 or v100")]
     count: Annotated[int, Field(ge=1, le=16, description="How many in each machine")] = 1
+    driver: Annotated[
+        Literal["install", "present", "none"],
+        Field(
+            description="install: NVIDIA's driver, from the machine's own package sources; present: the machine has "
+            "it; none: nothing is done on the machine, its GPUs are made known by others"
+        ),
+    ] = "install"
+    slices: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Into how many each is cut, one of which a session has; in time, without a border between "
+            "their memories, or by mig",
+        ),
+    ] = 1
+    mig: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[1-9]g\.[1-9]\d{0,2}gb(\+[a-z.]{1,10})?$",
+            description="The profile by which the device itself cuts them (MIG), for example 1g.5gb; sizes of sessions "
+            "then say resource: nvidia.com/mig-1g.5gb",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_cut_by_somebody(self) -> "GpuConfig":
+        if self.mig and "slices" not in self.model_fields_set:
+            raise ValueError(
+                f"mig is {self.mig}, and slices does not say into how many of these each GPU is cut; "
+                "`nvidia-smi mig -lgip` shows how many it has room for"
+            )
+        if self.driver == "none" and (self.mig or self.slices > 1):
+            raise ValueError(
+                "slices and mig are for GPUs that the stack makes known; with driver none others do it, and cut them"
+            )
+        return self
+
+    @property
+    def resource(self) -> str:
+        """What Kubernetes calls each of them, or each slice, in NVIDIA's words.
+
+        >>> GpuConfig(model="a100", slices=7, mig="1g.5gb+me").resource
+        'nvidia.com/mig-1g.5gb.me'
+        """
+        return f"nvidia.com/mig-{self.mig.replace('+', '.')}" if self.mig else "nvidia.com/gpu"
+
+    @property
+    def offered(self) -> int:
+        """How many of these each machine has."""
+        return self.count * self.slices
 
 
 class TaintConfig(PartConfig):
@@ -179,20 +230,20 @@ def role(group: str) -> str:
     return group if group == "control_plane" else "worker"
 
 
-def node(group: str, size: ControlPlaneConfig | WorkerConfig | None = None) -> Node:
-    """What the cluster is told of a group's machines.
+def node(group: str, size: ControlPlaneConfig | WorkerConfig | None = None, gpu: GpuConfig | None = None) -> Node:
+    """What the cluster is told of a group's machines, or of a machine with `gpu` that no group was made for.
 
     >>> node("gpu-t4", WorkerConfig(gpu=GpuConfig(model="t4"))).taints
     ('nvidia.com/gpu=present:NoSchedule',)
     """
     labels = {f"{_OURS}group": group.replace("_", "-")}
-    if not isinstance(size, WorkerConfig):
-        return Node(labels)
-    taints = tuple(str(taint) for taint in size.taints)
-    if size.gpu:
-        labels |= {f"{_OURS}gpu": size.gpu.model, f"{_OURS}gpu-count": str(size.gpu.count)}
+    taints: tuple[str, ...] = ()
+    if isinstance(size, WorkerConfig):
+        gpu, labels, taints = size.gpu, {**labels, **size.labels}, tuple(str(taint) for taint in size.taints)
+    if gpu:
+        labels |= {f"{_OURS}gpu": gpu.model, f"{_OURS}gpu-count": str(gpu.count)}
         taints = (f"{GPU_TAINT}=present:NoSchedule", *taints)
-    return Node({**labels, **size.labels}, taints)
+    return Node(labels, taints)
 
 
 def check_control_plane(count: int) -> int:

@@ -23,7 +23,7 @@ def config(*, workers: int = 1, with_gpu: bool = False) -> dict[str, Any]:
             "groups": {
                 "control_plane": {"count": 1, "flavor": _FLAVOR},
                 "worker": {"count": workers, "flavor": _FLAVOR},
-                "gpu-t4": {"count": int(with_gpu), "flavor": "large-t4", "gpu": {"model": "t4"}},
+                "gpu-t4": {"count": int(with_gpu), "flavor": "large-t4", "gpu": {"model": "t4", "driver": "none"}},
             },
             "openstack": {"cloud": "demo", "network": "prov", "image": IMAGE, "admin_networks": [admins]},
             "variables": _because_servers_are_containers(),

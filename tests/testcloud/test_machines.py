@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
     "groups": {
         "control_plane": {"count": 1, "flavor": "tiny"},
         "worker": {"count": 1, "flavor": "tiny", "availability_zone": "nova", "volume_gib": VOLUME_GIB},
-        "gpu-t4": {"count": 1, "flavor": "t4", "gpu": {"model": "t4"}},
+        "gpu-t4": {"count": 1, "flavor": "t4", "gpu": {"model": "t4", "driver": "none"}},
     },
     "openstack": {
         "cloud": "admin",

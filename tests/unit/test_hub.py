@@ -118,8 +118,8 @@ def test_a_model_of_gpus_is_one_thing_and_its_sessions_are_not_warned_from_the_s
     ("groups_of_machines", "said"),
     [
         ({}, "hub.sizes.gpu.gpu.model is t4, and machines.groups has no GPUs; add a group with gpu: {model: t4}"),
-        ({"worker": {"gpu": {"model": "v100"}}}, "machines.groups has v100; add a group"),
-        ({"worker": {"gpu": {"model": "t4"}}}, ""),
+        ({"worker": {"gpu": {"model": "v100", "driver": "none"}}}, "machines.groups has v100; add a group"),
+        ({"worker": {"gpu": {"model": "t4", "driver": "none"}}}, ""),
     ],
 )
 def test_gpus_of_sizes_are_those_of_machines(groups_of_machines: dict[str, Any], said: str) -> None:

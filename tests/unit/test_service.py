@@ -76,6 +76,8 @@ COUNTS = {
     },
     "Pulumi.cern-prod.yaml": {
         **EVERYWHERE,
+        "cygnet:index:Gpu": 1,
+        "cygnet:Playbook": 9,
         "cygnet:KeyPair": 14,
         "pulumi:providers:openstack": 1,
         "openstack:networking/secGroup:SecGroup": 3,
@@ -200,7 +202,7 @@ def test_the_stack_tells_what_live_tests_and_operators_need(declared: Declared) 
     }  # fmt: skip
     assert set(outputs["parts"]) == {
         "machines", "registry", "cluster", "storage", "software", "cvmfs", "auth", "eos", "health", "hub", "login",
-        "files", "monitor", "spark", "gateway",
+        "files", "monitor", "spark", "gateway", "gpu",
     }  # fmt: skip
     assert outputs["certificate_authority"].startswith("-----BEGIN CERTIFICATE-----")
 
