@@ -20,6 +20,7 @@ from components.playbook import PLAYBOOKS
 from components.secrets import new_ssh_key
 from engine.versions import VERSIONS
 from tests.live.waiting import until
+from tests.roles import gpus
 from tests.roles.conftest import Prepared
 from tests.roles.node import NAME, REPOSITORY, Node, Repository, secret_texts
 
@@ -670,3 +671,116 @@ def test_a_mistake_is_named(node: Node, playbook: Path, edited: dict[str, Any], 
     played = node.play(playbook, **edited)
     assert not played.successful
     assert said in played.failures
+
+
+# GPUs
+
+GPU = PLAYBOOKS / "gpu.yml"
+NON_FREE = "contrib non-free non-free-firmware"
+OF_NVIDIA = [file for file in Path("/sys/bus/pci/devices").glob("*/vendor") if file.read_text() == "0x10de\n"]
+
+
+def refused(node: Node, *, on_pci: bool = False, **given: Any) -> str:
+    """Why a machine that is said to have GPUs is refused."""
+    played = gpus.with_gpus(node, on_pci=on_pci, **given).play(GPU)
+    assert not played.successful
+    return played.failures
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(bool(OF_NVIDIA), reason="this computer has a device of NVIDIA's")
+def test_a_machine_without_a_gpu_is_refused(node: Node) -> None:
+    words = refused(node, on_pci=True, count=2)
+    assert "has no GPU of NVIDIA's on its PCI bus" in words
+    assert "the stack says that it has 2" in words
+    assert "driver: none" in words
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "source",
+    [
+        ("deb.list", "deb http://192.0.2.1/debian bookworm main\n"),
+        ("deb.sources", "Types: deb\nURIs: http://192.0.2.1/debian\nSuites: bookworm\nComponents: main\n"),
+    ],
+    ids=["one line", "deb822"],
+)
+def test_sources_of_packages_without_the_driver_are_refused_and_the_command_cures_them(
+    node: Node, inside: Host, source: tuple[str, str]
+) -> None:
+    name, text = source
+    kept = "mkdir /root/apt && mv /etc/apt/sources.list* /root/apt && mkdir /etc/apt/sources.list.d"
+    inside.check_output(kept)
+    try:
+        gpus.write(inside, f"/etc/apt/sources.list.d/{name}", text)
+        words = " ".join(refused(node, driver="install").split())
+        assert f"of which the machine's sources of packages have nothing: {NON_FREE.replace(' ', ', ')}" in words
+        command, _ = words.partition("main by: ")[2].split(" && apt-get update")
+        inside.check_output(command)
+        components = inside.check_output("apt-get indextargets --format '$(COMPONENT)' 'Created-By: Packages'")
+        assert set(components.split()) == {"main", *NON_FREE.split()}
+    finally:
+        inside.check_output("rm -rf /etc/apt/sources.list* && mv /root/apt/* /etc/apt && rmdir /root/apt")
+
+
+@pytest.mark.nightly
+def test_a_driver_that_is_said_to_be_there_and_is_not_is_missed(node: Node) -> None:
+    words = refused(node, driver="present")
+    assert "NVIDIA's driver does not work; nvidia-smi says" in words
+    assert "Give it an image that has, or say driver: install." in words
+
+
+@pytest.mark.nightly
+def test_a_machine_that_has_fewer_gpus_than_the_stack_says_is_refused(node: Node, inside: Host) -> None:
+    gpus.write(inside, "/usr/local/bin/nvidia-smi", gpus.SMI)
+    inside.check_output("chmod 755 /usr/local/bin/nvidia-smi")
+    try:
+        assert "has 1 GPU(s), 2 of them told by the stack" in refused(node, driver="present", count=2)
+    finally:
+        inside.check_output("rm /usr/local/bin/nvidia-smi /etc/modprobe.d/cygnet-gpu.conf")
+
+
+@pytest.fixture(scope="module")
+def with_gpu(node: Node, inside: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """The machine with a kubelet, and something that answers as NVIDIA's driver would."""
+    with gpus.driver(inside, tmp_path_factory.mktemp("driver")), gpus.kubelet(inside):
+        one = gpus.with_gpus(node, driver="present")
+        played = one.play(GPU, **gpus.tool_variables())
+        assert played.successful, played.failures
+        yield one
+    inside.run("systemctl disable --now nvidia-device-plugin")
+
+
+@pytest.mark.nightly
+def test_the_device_plugin_tells_the_kubelet_of_the_gpu(with_gpu: Node, inside: Host) -> None:
+    assert gpus.registered(inside) == {"nvidia.com/gpu": [gpus.UUID]}
+    assert with_gpu.play(GPU, **gpus.tool_variables()).changed == 0
+    pid = inside.check_output("systemctl show nvidia-device-plugin --property=MainPID --value")
+    assert "CapEff:\t0000000000000000" in inside.check_output(f"cat /proc/{pid}/status")
+
+
+@pytest.mark.nightly
+def test_a_container_that_asks_for_a_gpu_has_it_and_another_one_has_nothing(with_gpu: Node, inside: Host) -> None:
+    image = gpus.push_pause(with_gpu)
+    pids = {
+        name: gpus.run_pod(inside, name, image, limits)
+        for name, limits in (("asks", {"nvidia.com/gpu": "1"}), ("does-not", {"memory": "64Mi"}))
+    }
+    wanted = ("dev/nvidia0", f"{gpus.LIBRARIES[1:]}/libcuda.so.{gpus.DRIVER}", "usr/local/bin/nvidia-smi")
+    found = {name: [inside.file(f"/proc/{pid}/root/{file}").exists for file in wanted] for name, pid in pids.items()}
+    assert found == {"asks": [True, True, True], "does-not": [False, False, False]}
+
+
+@pytest.mark.nightly
+def test_a_gpu_that_is_cut_in_time_is_told_as_many(with_gpu: Node, inside: Host) -> None:
+    played = gpus.with_gpus(with_gpu, driver="present", slices=4).play(GPU, **gpus.tool_variables())
+    assert played.successful, played.failures
+    slices = gpus.registered(inside)["nvidia.com/gpu"]
+    assert sorted(slices) == [f"{gpus.UUID}::{number}" for number in range(4)]
+
+
+@pytest.mark.nightly
+def test_a_gpu_that_is_unwell_is_offered_no_more(with_gpu: Node, inside: Host) -> None:
+    assert with_gpu
+    inside.check_output(f"touch {gpus.UNWELL}")
+    until(lambda: not gpus.registered(inside)["nvidia.com/gpu"], "the kubelet has heard of it", seconds=30, every=1)
