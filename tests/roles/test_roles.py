@@ -687,6 +687,7 @@ def refused(node: Node, *, on_pci: bool = False, **given: Any) -> str:
     return played.failures
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(bool(OF_NVIDIA), reason="this computer has a device of NVIDIA's")
 def test_a_machine_without_a_gpu_is_refused(node: Node) -> None:
     words = refused(node, on_pci=True, count=2)
@@ -695,6 +696,7 @@ def test_a_machine_without_a_gpu_is_refused(node: Node) -> None:
     assert "driver: none" in words
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "source",
     [
@@ -721,12 +723,14 @@ def test_sources_of_packages_without_the_driver_are_refused_and_the_command_cure
         inside.check_output("rm -rf /etc/apt/sources.list* && mv /root/apt/* /etc/apt && rmdir /root/apt")
 
 
+@pytest.mark.nightly
 def test_a_driver_that_is_said_to_be_there_and_is_not_is_missed(node: Node) -> None:
     words = refused(node, driver="present")
     assert "NVIDIA's driver does not work; nvidia-smi says" in words
     assert "Give it an image that has, or say driver: install." in words
 
 
+@pytest.mark.nightly
 def test_a_machine_that_has_fewer_gpus_than_the_stack_says_is_refused(node: Node, inside: Host) -> None:
     gpus.write(inside, "/usr/local/bin/nvidia-smi", gpus.SMI)
     inside.check_output("chmod 755 /usr/local/bin/nvidia-smi")

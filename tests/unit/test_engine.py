@@ -314,7 +314,7 @@ def test_a_failure_shows_the_last_lines_and_keeps_the_whole_log(store: Path, qui
         tools.obtain(recipe, quiet)
     text = str(failure.value)
     assert "112" in text
-    assert "111" not in text
+    assert "111\n" not in text  # a number may be in the name of the folder, too
     assert "the disk is full" in text
     assert "python -m engine trim" in text
     assert "100" in (store / "logs" / "quick-1.0.log").read_text()

@@ -300,7 +300,7 @@ def plays(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> C
     (tmp_path / "playbooks" / "roles").mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(playbook, "PLAYBOOKS", tmp_path / "playbooks")
-    monkeypatch.setattr(playbook, "common_variables", lambda: {"versions": {"kubernetes": "1.2.3"}})
+    monkeypatch.setattr(playbook, "common_variables", lambda _tools: {"versions": {"kubernetes": "1.2.3"}})
 
     def run(text: str, host: Mapping[str, Any] = HERE) -> dict[str, Any]:
         (tmp_path / "playbooks" / "play.yml").write_text(text)

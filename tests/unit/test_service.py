@@ -202,7 +202,7 @@ def test_the_stack_tells_what_live_tests_and_operators_need(declared: Declared) 
     }  # fmt: skip
     assert set(outputs["parts"]) == {
         "machines", "registry", "cluster", "storage", "software", "cvmfs", "auth", "eos", "health", "hub", "login",
-        "files", "monitor", "spark", "gateway",
+        "files", "monitor", "spark", "gateway", "gpu",
     }  # fmt: skip
     assert outputs["certificate_authority"].startswith("-----BEGIN CERTIFICATE-----")
 
