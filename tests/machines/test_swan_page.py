@@ -192,6 +192,7 @@ def test_a_link_of_swans_fills_the_form_in_and_starts_nothing(chromium: Browser,
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_label("Software stack").select_option("bleeding")
     page.get_by_label("Memory").select_option("8")
+    page.get_by_label("JupyterLab with everything").check()
     page.get_by_role("button", name="Generate URL").click()
     expect(page.get_by_role("button", name="URL copied!")).to_be_visible()
     page.goto(page.evaluate("navigator.clipboard.readText()"))
