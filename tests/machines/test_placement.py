@@ -32,6 +32,8 @@ from tests.live.waiting import until
 from tests.machines.kubernetes_api import ADMINISTRATOR, KubernetesApi
 from tests.unit import program
 
+pytestmark = pytest.mark.nightly  # minutes, for what a stack has to ask for
+
 GIB = 2**30
 NODES = ("one", "two")
 HELD = 2
