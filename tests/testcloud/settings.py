@@ -26,6 +26,13 @@ HOSTS: Final = {
 """The hypervisors. On `nspawn` servers run; on `fake` Nova's own fake driver only says so, for hundreds of them.
 Devices are only counted: there is nothing behind them."""
 
+SHARED_ADDRESSES: Final = {
+    f"{action}_port:allowed_address_pairs{field}": "role:member"
+    for action in ("create", "update")
+    for field in ("", ":ip_address", ":mac_address")
+}
+"""What a site allows whose projects may share addresses on a network of its own; by itself Neutron does not."""
+
 COMPUTES: Final = names.SETTINGS / "hosts.json"
 _USERS: Final = ("demo", "admin")
 
@@ -38,6 +45,7 @@ def write(venv: Path, password: str) -> None:
     for service, sections in files.items():
         file(service).parent.mkdir(exist_ok=True)
         _private(file(service), "".join(_lines(sections)))
+    _private(_policy("neutron"), yaml.safe_dump(SHARED_ADDRESSES))
     COMPUTES.write_text(json.dumps(HOSTS))
     _private(names.CLOUDS, yaml.safe_dump({"clouds": {user: cloud(user, password) for user in _USERS}}))
     plugin = names.PLUGINS / f"{names.WORD}-0.dist-info"
@@ -67,6 +75,10 @@ def cloud(user: str, password: str) -> dict[str, object]:
 def file(service: str) -> Path:
     """Where a service's settings are."""
     return names.SETTINGS / service / ("glance-api.conf" if service == "glance" else f"{service}.conf")
+
+
+def _policy(service: str) -> Path:
+    return file(service).with_name("policy.yaml")
 
 
 def database(service: str, password: str) -> str:
@@ -203,6 +215,7 @@ def _files(venv: Path, password: str) -> dict[str, File]:
                     "rpc_workers": "0",
                     "rpc_state_report_workers": "0",
                 },
+                "oslo_policy": {"policy_file": str(_policy("neutron"))},
                 "ml2": {
                     "type_drivers": "flat,vxlan",
                     "tenant_network_types": "vxlan",
