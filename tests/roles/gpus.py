@@ -51,17 +51,17 @@ def tool_variables() -> dict[str, Any]:
 @contextmanager
 def driver(inside: Host, folder: Path) -> Iterator[None]:
     """A machine on which something answers as the driver would."""
-    library = folder / "libnvidia-ml.so.1"
     source = Path(__file__).with_name("nvml.c")
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-Wall", "-Werror", f'-DVERSION="{DRIVER}"', "-Wl,-soname,libnvidia-ml.so.1",
-         "-o", library, source],
-        check=True,
-    )  # fmt: skip
-    text = library.read_bytes().hex()
-    program = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(bytes.fromhex(sys.stdin.read()))"
-    for name in (f"libnvidia-ml.so.{DRIVER}", f"libcuda.so.{DRIVER}"):
-        inside.check_output(f"printf %s {text} | python3 -c {shlex.quote(program)} {LIBRARIES}/{name}")
+    write_program = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(bytes.fromhex(sys.stdin.read()))"
+    for name in ("libnvidia-ml", "libcuda"):
+        library = folder / f"{name}.so.{DRIVER}"
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", "-Wall", "-Werror", f'-DVERSION="{DRIVER}"', f"-Wl,-soname,{name}.so.1",
+             "-o", library, source],
+            check=True,
+        )  # fmt: skip
+        target = f"{LIBRARIES}/{library.name}"
+        inside.check_output(f"printf %s {library.read_bytes().hex()} | python3 -c %s %s", write_program, target)
     made = [
         f"ln -sf libnvidia-ml.so.{DRIVER} {LIBRARIES}/libnvidia-ml.so.1",
         f"ln -sf libcuda.so.{DRIVER} {LIBRARIES}/libcuda.so.1",

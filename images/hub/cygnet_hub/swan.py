@@ -38,7 +38,7 @@ def fields(sessions: Sessions) -> dict[str, dict[str, Fields]]:
     Args:
         sessions: Those that a user may have.
     """
-    boxes = {one.name: {_LAB: _TICKED if one.name == "lab" else ""} for one in sessions.interfaces}
+    boxes: dict[str, Fields] = {one.name: {_LAB: _TICKED if one.name == "lab" else ""} for one in sessions.interfaces}
     return {
         "profile": {one.name: _size(one) for one in sessions.profiles} or {"": _size(sessions.size)},
         "release": _releases(sessions.releases) or {"": {_STACKS: NONE, "platforms": NONE}},
@@ -53,7 +53,7 @@ def page(sessions: Sessions) -> dict[str, Any]:
     known = fields(sessions)
     sizes = known["profile"].values()
     titles = {one.name: one.title for one in sessions.clusters}
-    common = {
+    common: dict[str, Any] = {
         "cores": [_listed(one) for one in sorted({size["cores"] for size in sizes}, key=float)],
         "memory": [_listed(one, f"{one} GiB") for one in sorted({size["memory"] for size in sizes}, key=float)],
         "gpu": [_listed(one) for one in dict.fromkeys(size["gpu"] for size in sizes)],
@@ -134,7 +134,7 @@ def _releases(releases: Iterable[Release]) -> dict[str, Fields]:
     {'lcg': 'lcg', 'platforms': 'x86_64-el9-gcc13-dbg'}
     """
     stacks: dict[str, str] = {}
-    found = {}
+    found: dict[str, Fields] = {}
     for one in releases:
         folder, _, last = one.view.rpartition("/")
         if _PLATFORM.fullmatch(last):
