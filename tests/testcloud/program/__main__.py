@@ -19,5 +19,4 @@ machines = Machines(
 )
 pulumi.export("inventory", machines.hosts)
 pulumi.export("private_key", machines.private_key)
-pulumi.export("network", machines.network)
 pulumi.export("address", machines.entry.inner)
