@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from requests import RequestException
 
 from tests.live.stack import LiveStack
 from tests.live.units import stopped
@@ -39,6 +40,7 @@ def test_a_running_session_sees_software_again_when_its_client_comes_back(
     assert physicist.run(READ) == "True\n"
     machine.check_output(f"systemctl kill --signal=KILL {unit}")
     until(lambda: machine.service(unit).is_running, "the client runs again", seconds=30)
-    kernel = physicist.kernel()
+    # A kernel is started from there, too.
+    kernel = until(physicist.kernel, "a kernel starts", seconds=30, through=RequestException)
     until(lambda: kernel.run(READ) == "True\n", "the session sees the software", seconds=30)
     kernel.close()
