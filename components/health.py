@@ -14,7 +14,7 @@ from components.base import PartConfig
 from components.cluster import OwnCluster
 from components.cvmfs import Cvmfs
 from components.eos import Eos
-from components.kubernetes import NODE_FIELDS, UNWELL_TAINT
+from components.kubernetes import NODE_CHANGES, NODE_FIELDS, UNWELL_TAINT
 from components.machines import Machines
 from components.playbook import Playbook
 from components.sources.source import API_PORT
@@ -159,9 +159,7 @@ RULES: list[dict[str, Any]] = [{"apiGroups": [""], "resources": ["nodes"], "verb
 
 POLICY: dict[str, Any] = {
     "failurePolicy": "Fail",
-    "matchConstraints": {
-        "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}]
-    },
+    "matchConstraints": NODE_CHANGES,
     "matchConditions": [{"name": "by-the-checker", "expression": f"'{_GROUP}' in request.userInfo.groups"}],
     "validations": [
         {

@@ -24,6 +24,11 @@ UNWELL_TAINT = "cygnet.io/unwell"
 
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
+NODE_CHANGES: dict[str, Any] = {
+    "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}]
+}
+"""What an admission policy looks at that narrows down who may change what of a node."""
+
 NODE_FIELDS = (
     "metadata.?labels", "metadata.?annotations", "metadata.?finalizers", "metadata.?ownerReferences",
     "spec.?unschedulable", "spec.?providerID", "spec.?podCIDR",

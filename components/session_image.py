@@ -11,7 +11,7 @@ from typing import Any, Final
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kubernetes import NODE_FIELDS, container, images_spec, pod_template
+from components.kubernetes import NODE_CHANGES, NODE_FIELDS, container, images_spec, pod_template
 from components.policies import HUB_NAMESPACE, labels, tcp
 from components.sources.groups import GPU_TAINT
 
@@ -120,9 +120,7 @@ _OWN_NODE: Final = "request.userInfo.extra[?'authentication.kubernetes.io/node-n
 
 POLICY: dict[str, Any] = {
     "failurePolicy": "Fail",
-    "matchConstraints": {
-        "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}]
-    },
+    "matchConstraints": NODE_CHANGES,
     "matchConditions": [{"name": "by-these-pods", "expression": f"request.userInfo.username == '{_ACCOUNT}'"}],
     "variables": [
         {"name": f"{name}{what}", "expression": f"{node}.{field}.orValue({empty})"}
