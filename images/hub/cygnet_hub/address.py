@@ -58,18 +58,17 @@ class Proxies:
         return before_gateway(request.headers.get_list("X-Forwarded-For"), self._of_the_site) or peer
 
     def _is_ours(self, peer: str) -> bool:
-        age = time.monotonic() - self._looked_at
-        if age == float("inf"):
-            self._look()
-        elif age > (FRESH_SECONDS if peer in self._known else AGAIN_SECONDS):
-            # Not waited for: where names are not answered, the hub must not hang. Who asks first after the proxy was
-            # started anew is noted with its address.
-            self._looked_at = time.monotonic()
-            self._background.submit(self._look)
+        now, before = time.monotonic(), self._looked_at
+        if now - before > (FRESH_SECONDS if peer in self._known else AGAIN_SECONDS):
+            self._looked_at = now
+            looking = self._background.submit(self._look)
+            # Waited for at first only: where names are not answered, the hub must not hang. Who asks first after the
+            # proxy was started anew is noted with its address.
+            if before == -float("inf"):
+                looking.result()
         return peer in self._known
 
     def _look(self) -> None:
-        self._looked_at = time.monotonic()
         try:
             self._known = frozenset(map(_plain, self._look_up(self._host)))
         except OSError as error:
