@@ -9,6 +9,9 @@ HOME_HEADER = "X-Cygnet-Home"
 # Links that open without sign-in, and the looks of the page.
 _FOR_ALL = (f"{PREFIX}{SHARES}/*", f"{PREFIX}/.cpr/*")
 _KEY = f"{{env.{KEY_VARIABLE}}}"
+# copyparty 1.20 takes no other names of parameters, and control characters in the values of these three only: it calls
+# whoever sends them malicious and fails (500).
+_QUERY = r"(?i)^(?:(?:(?:doc|move|tree)=[^&]*|[\w-]*(?:=(?:[^&%]|%[2-689a-f][0-9a-f]|%7[0-9a-e])*)?)(?:&|$))*$"
 
 
 def at_service(service_port: int, page_port: int, sign_in: str) -> list[Route]:
@@ -40,6 +43,11 @@ def at_page(service_port: int, page_port: int, *, sign_in: str, files: str, prev
         *guarded.beginning(PREFIX, service_port, page_port),
         {"match": [{"path": [f"{PREFIX}{SIGN_OUT}"]}], "handle": [sign_out], "terminal": True},
         *guarded.closed_to_other_pages(_KEY),
+        {
+            "match": [{"not": [{"vars_regexp": {"{http.request.uri.query}": {"pattern": _QUERY}}}]}],
+            "handle": [guarded.refusal(400)],
+            "terminal": True,
+        },
         {"match": [{"not": [{"path": list(_FOR_ALL)}]}], "handle": [who]},
         {
             "match": [{"path": [f"{PREFIX}/"], **NO_QUERY}],

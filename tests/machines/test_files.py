@@ -154,6 +154,17 @@ def test_a_token_of_the_hub_opens_what_its_user_may_see(page: Page, ada: Visitor
     assert stranger.get(BOB, headers=authorization, allow_redirects=False).status_code == 403
 
 
+@pytest.mark.parametrize("query", ["h=%00", "hc=a%0D%0AX:%201", "v&th=%7f", "<b>=1", "a%20b", "ls&k=%"])
+@pytest.mark.parametrize("path", ["/", ADA, "/.cpr/w/ui.css"])
+def test_a_query_that_copyparty_would_fail_on_is_a_bad_request(ada: Visitor, path: str, query: str) -> None:
+    assert ada.get(f"{path}?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("query", ["ls&sort=%C3%BC+b%7E", "doc=two%0Alines", "DOC=%0A", "v=a;b=c%25", "h&", "&h"])
+def test_a_query_that_it_knows_passes(ada: Visitor, query: str) -> None:
+    assert ada.get(f"{ADA}?{query}").ok
+
+
 @pytest.mark.parametrize("away", ["https://elsewhere.example/", "//elsewhere.example/", "/hub/home", ""])
 def test_nobody_is_led_astray(page: Page, ada: Visitor, away: str) -> None:
     answer = ada.http.get(f"{page.service}/files/sign-in?next={away}", allow_redirects=False, timeout=10)
