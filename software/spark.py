@@ -3,6 +3,7 @@
 <root>/software/spark-<key>/     what is published as the folder `spark` of a repository
     setup.sh                     to be sourced after a view's own
     start-executor               what executors run
+    tutorials/                   given to who has such a session for the first time
     python/                      pyspark, with Spark's jars in it, py4j, and the kernel's half of CERN's extensions
     share/jupyter/labextensions  the other half: SparkConnector and SparkMonitor in JupyterLab
     java/                        Debian's headless Java; PyPI's lacks a module that Spark asks for
@@ -79,6 +80,7 @@ def build(workshop: Path, wheels: Path, progress: Progress) -> None:
         (tree / "bin" / program).symlink_to(f"../python/pyspark/bin/{program}")
     for name in ("setup.sh", "start-executor"):
         shutil.copy(FOLDER / name, tree)
+    shutil.copytree(FOLDER / "tutorials", tree / "tutorials")
     for name in _EXTENSION:
         shutil.copy(FOLDER / name, tree / "python")
     _java(tree, workshop / "apt", run, progress)

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.live import spark_pages
 from tests.live.kernel import Kernel, KernelError
+from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.person import Person
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
@@ -193,6 +194,16 @@ def test_a_notebook_computes_on_two_executors_with_its_own_software(notebook: Ke
     assert told["executors"] == 2
     assert told["same"]
     assert json.loads(notebook.run(SECURED)) == ["true", "true", "true"]
+
+
+def test_a_pipeline_ends_in_a_model(analyst: Visitor) -> None:
+    """The notebook that users with a cluster find in their home."""
+    ran = run_notebook(analyst, "pipeline.ipynb", folder="tutorials-spark", seconds=220)
+    analyst.run(CLEAN)
+    assert (ran.failure, ran.errors, ran.not_run) == ("", [], [])
+    assert "20000 events in 8 parts" in ran.text
+    assert re.search(r"area: model 0\.\d+", ran.text)
+    assert "results/model.joblib" in ran.files
 
 
 def test_a_session_makes_executors_and_nothing_else(stack: LiveStack, notebook: Kernel, neighbour: Visitor) -> None:

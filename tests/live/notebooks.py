@@ -4,15 +4,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.live.kernel import Kernel
 from tests.live.visitor import Visitor
 
 # Runs in the session. It works on a copy of the tutorials' folder, so that a user's own stays as it is.
 _RUN = """
 import json, pathlib, shutil, subprocess, sys, time
 home = pathlib.Path.home()
-copy = home / ".tutorials-under-test"
+copy = home / ".{folder}-under-test"
 if not copy.exists():
-    shutil.copytree(home / "tutorials", copy)
+    shutil.copytree(home / {folder!r}, copy)
 began = time.monotonic()
 execute = ["jupyter", "execute", "--timeout=120", "--allow-errors", "--inplace", {name!r}]
 done = subprocess.run(execute, cwd=copy, capture_output=True, text=True)
@@ -31,7 +32,11 @@ print("notebook: " + json.dumps({{
 }}))
 """
 
-CLEAN = "import pathlib, shutil; shutil.rmtree(pathlib.Path.home() / '.tutorials-under-test', ignore_errors=True)"
+CLEAN = """
+import pathlib, shutil
+for copy in pathlib.Path.home().glob(".*-under-test"):
+    shutil.rmtree(copy)
+"""
 """What takes away the copy in which notebooks ran; Python for the session."""
 
 
@@ -60,13 +65,13 @@ class Ran:
     files: list[str]
 
 
-def run_notebook(visitor: Visitor, name: str, *, seconds: float = 200) -> Ran:
-    """Runs one of the notebooks in the user's tutorials.
+def run_notebook(visitor: Visitor | Kernel, name: str, *, folder: str = "tutorials", seconds: float = 200) -> Ran:
+    """Runs one of the notebooks in the user's tutorials, or in another folder of the home.
 
     Raises:
         KernelError: The session has no tutorials, or not this one.
         websocket.WebSocketException: It did not end in time.
     """
-    printed = visitor.run(_RUN.format(name=name), seconds=seconds)
+    printed = visitor.run(_RUN.format(name=name, folder=folder), seconds=seconds)
     (line,) = (line for line in printed.splitlines() if line.startswith("notebook: "))
     return Ran(**json.loads(line.removeprefix("notebook: ")))

@@ -19,6 +19,7 @@ from engine.progress import Progress
 from software import build
 from tests.live import spark_pages
 from tests.live.kernel import Kernel
+from tests.live.notebooks import run_notebook
 from tests.live.person import Person
 from tests.live.ports import free_ports
 from tests.live.waiting import until
@@ -188,6 +189,18 @@ def test_what_a_driver_did_is_shown_when_it_is_gone(lab: str, person: Person, ke
     person.page.get_by_role("link", name="Executors", exact=True).click()
     expect(person.page.get_by_role("cell", name="driver").first).to_be_visible()
     person.picture("spark-history")
+
+
+def test_a_pipeline_ends_in_a_model(kernel: Kernel) -> None:
+    """The notebook that users with a cluster find in their home."""
+    give = "import os, shutil; shutil.copytree(os.environ['CYGNET_SPARK'] + '/tutorials', 'tutorials-spark')"
+    kernel.run(give)
+    ran = run_notebook(kernel, "pipeline.ipynb", folder="tutorials-spark", seconds=400)
+    assert (ran.failure, ran.errors, ran.not_run) == ("", [], [])
+    assert "20000 events in 8 parts" in ran.text
+    assert re.search(r"area: model 0\.\d+", ran.text), ran.text
+    assert "results/model.joblib" in ran.files
+    print(ran.seconds, ran.text)
 
 
 def test_what_listens_does_not_keep_a_kernel_from_ending(lab: str, kernel: Kernel) -> None:

@@ -15,6 +15,7 @@ from tests.unit.program import PROJECT
 SESSION = PROJECT / "images" / "session"
 TUTORIALS = SESSION / "tutorials"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
+SPARKS = PROJECT / "software" / "apache-spark" / "tutorials"
 KERNELS = {
     "python3": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "root": {"display_name": "ROOT C++", "language": "c++", "name": "root"},
@@ -24,6 +25,9 @@ KERNELS = {
 CHECKS = {"python3": "assert ", "root": "check(", "ir": "stopifnot(", "octave": "assert ("}
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+any_notebook = pytest.mark.parametrize(
+    "notebook", [*NOTEBOOKS, *SPARKS.glob("*.ipynb")], ids=lambda notebook: notebook.stem
+)
 
 
 def read(notebook: Path) -> Any:
@@ -40,7 +44,7 @@ def test_there_are_as_many_as_there_have_ever_been() -> None:
     assert len(NOTEBOOKS) >= 21
 
 
-@each_notebook
+@any_notebook
 def test_it_is_a_notebook_without_outputs(notebook: Path) -> None:
     content = read(notebook)
     nbformat.validate(content)
@@ -52,7 +56,7 @@ def test_it_is_a_notebook_without_outputs(notebook: Path) -> None:
             assert cell["execution_count"] is None
 
 
-@each_notebook
+@any_notebook
 def test_its_kernel_is_one_that_sessions_have(notebook: Path) -> None:
     metadata = read(notebook)["metadata"]
     assert metadata["kernelspec"] == KERNELS[metadata["kernelspec"]["name"]]
@@ -72,7 +76,7 @@ def test_it_explains_and_ends_with_a_check(notebook: Path) -> None:
     assert "".join(last["source"]).count(CHECKS[content["metadata"]["kernelspec"]["name"]]) >= 2
 
 
-@each_notebook
+@any_notebook
 def test_it_stays_in_its_folder_and_asks_nobody(notebook: Path) -> None:
     assert not re.search(r"https?://|root://|/home/|/eos/|/tmp/|TRandom3\(0\)|default_rng\(\)", text(notebook, "code"))
 
@@ -101,16 +105,23 @@ def home(tmp_path: Path) -> Path:
     return made
 
 
-def give(home: Path, folder: Path = TUTORIALS) -> None:
+def give(home: Path, folder: Path = TUTORIALS, *name: str) -> None:
     """What a session does when it starts."""
     environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
-    subprocess.run([SESSION / "give-tutorials", folder], env=environment, check=True, capture_output=True)
+    subprocess.run([SESSION / "give-tutorials", folder, *name], env=environment, check=True, capture_output=True)
 
 
 def test_a_new_home_gets_them_all(home: Path) -> None:
     give(home)
     assert {file.name for file in (home / "tutorials").iterdir()} == {file.name for file in TUTORIALS.iterdir()}
     assert [file.name for file in home.iterdir() if file.name.startswith(".tutorials")] == []
+
+
+def test_who_has_spark_gets_its_own_beside_them(home: Path) -> None:
+    give(home)
+    give(home, SPARKS, "tutorials-spark")
+    assert {file.name for file in home.iterdir()} == {".local", "tutorials", "tutorials-spark"}
+    assert {file.name for file in (home / "tutorials-spark").iterdir()} == {file.name for file in SPARKS.iterdir()}
 
 
 def test_edited_ones_stay_and_deleted_ones_do_not_come_back(home: Path) -> None:
