@@ -12,6 +12,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import Cluster
+from components.permissions import grant, group, service_account
 from components.policies import HUB_NAMESPACE
 
 _NAMESPACE, _NAME = "eos", "guests"
@@ -52,23 +53,13 @@ class Guests:
         subject: dict[str, str],
         metadata: dict[str, Any],
         inside: pulumi.ResourceOptions,
-    ) -> k8s.rbac.v1.RoleBinding:
+    ) -> pulumi.CustomResource:
         there = {**metadata, "name": who}
         rules = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [_NAME], "verbs": list(verbs)}]
-        role = k8s.rbac.v1.Role(f"guests-{who}", metadata=there, rules=rules, opts=inside)
-        return k8s.rbac.v1.RoleBinding(
-            f"guests-{who}",
-            metadata=there,
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role.metadata["name"]},
-            subjects=[subject],
-            opts=inside,
-        )
+        return grant(f"guests-{who}", there, rules, subject, inside)
 
 
 _RIGHTS: dict[str, tuple[Sequence[str], dict[str, str]]] = {
-    "hub": (("get", "patch"), {"kind": "ServiceAccount", "name": "hub", "namespace": HUB_NAMESPACE}),
-    "machines": (
-        ("get", "list", "watch"),
-        {"kind": "Group", "name": "system:nodes", "apiGroup": "rbac.authorization.k8s.io"},
-    ),
+    "hub": (("get", "patch"), service_account("hub", HUB_NAMESPACE)),
+    "machines": (("get", "list", "watch"), group("system:nodes")),
 }

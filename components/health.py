@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import pulumi
-import pulumi_kubernetes as k8s
 import yaml
 from pydantic import Field
 
@@ -16,6 +15,7 @@ from components.cvmfs import Cvmfs
 from components.eos import Eos
 from components.kubernetes import NODE_CHANGES, NODE_FIELDS, UNWELL_TAINT
 from components.machines import Machines
+from components.permissions import deny, grant, group
 from components.playbook import Playbook
 from components.sources.source import API_PORT
 
@@ -77,25 +77,8 @@ class Health(pulumi.ComponentResource):
         """Lets each machine change the one taint of its own node; gives what is made last."""
         inside = cluster.inside(self)
         metadata = {"name": _NAME}
-        policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
-            "health", metadata=metadata, spec=POLICY, opts=inside
-        )
-        bound = k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
-            "health",
-            metadata=metadata,
-            spec={"policyName": policy.metadata["name"], "validationActions": ["Deny"]},
-            opts=inside,
-        )
-        # What the policy narrows down is not given before it does.
-        after = pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(depends_on=[bound]))
-        role = k8s.rbac.v1.ClusterRole("health", metadata=metadata, rules=RULES, opts=after)
-        return k8s.rbac.v1.ClusterRoleBinding(
-            "health",
-            metadata=metadata,
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role.metadata["name"]},
-            subjects=[{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": _GROUP}],
-            opts=after,
-        )
+        after = deny("health", metadata, POLICY, inside)
+        return grant("health", metadata, RULES, group(_GROUP), after)
 
 
 def cvmfs_mounts(client: str, repositories: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ from components.eos import Eos
 from components.hub_config import HubConfig
 from components.hub_pods import DATABASE_CLAIM, HUB_PORTS, HUB_RULES, NODE_RULES, hub_spec, proxy_spec
 from components.kubernetes import digest, images_spec
+from components.permissions import grant, service_account
 from components.policies import (
     HUB_NAMESPACE,
     HUB_PORT,
@@ -151,7 +152,7 @@ class Hub(pulumi.ComponentResource):
 
     def _permissions(self, *, with_spark: bool) -> None:
         """In the namespace of sessions the hub makes and removes sessions, and makes homes; it sees the nodes."""
-        account = {"kind": "ServiceAccount", "name": "hub", "namespace": self.namespace}
+        account = service_account("hub", self.namespace)
         k8s.core.v1.ServiceAccount(
             "hub",
             metadata=self._metadata("hub"),
@@ -160,23 +161,9 @@ class Hub(pulumi.ComponentResource):
         )
         there = {"name": "hub", "namespace": self.sessions_namespace}
         rules = [*HUB_RULES, *(HUB_RULES_IN_SESSIONS if with_spark else [])]
-        k8s.rbac.v1.Role("hub", metadata=there, rules=rules, opts=self._inside)
-        k8s.rbac.v1.RoleBinding(
-            "hub",
-            metadata=there,
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"},
-            subjects=[account],
-            opts=self._inside,
-        )
+        grant("hub", there, rules, account, self._inside)
         # It tells users why no machine takes their session.
-        k8s.rbac.v1.ClusterRole("hub", metadata={"name": "cygnet-hub"}, rules=NODE_RULES, opts=self._inside)
-        k8s.rbac.v1.ClusterRoleBinding(
-            "hub",
-            metadata={"name": "cygnet-hub"},
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cygnet-hub"},
-            subjects=[account],
-            opts=self._inside,
-        )
+        grant("hub", {"name": "cygnet-hub"}, NODE_RULES, account, self._inside)
 
     def _present_images(self, registry: Registry, *, image_first: bool) -> None:
         """Brings images to machines before they are needed.

@@ -25,6 +25,7 @@ from components.monitor_pods import (
     prometheus_spec,
     state_spec,
 )
+from components.permissions import grant, service_account
 from components.policies import (
     HUB_NAMESPACE,
     HUB_PORT,
@@ -140,29 +141,15 @@ class Monitor(pulumi.ComponentResource):
         """kube-state-metrics tells of Kubernetes' objects in all of the cluster."""
         name = "kube-state-metrics"
         k8s.core.v1.ServiceAccount(name, metadata=self._metadata(name), opts=self._inside)
-        whole = f"cygnet-{name}"
-        k8s.rbac.v1.ClusterRole(name, metadata={"name": whole}, rules=STATE_RULES, opts=self._inside)
-        k8s.rbac.v1.ClusterRoleBinding(
-            name,
-            metadata={"name": whole},
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": whole},
-            subjects=[{"kind": "ServiceAccount", "name": name, "namespace": self._namespace}],
-            opts=self._inside,
-        )
+        account = service_account(name, self._namespace)
+        grant(name, {"name": f"cygnet-{name}"}, STATE_RULES, account, self._inside)
 
     def _sees_pods_beside_it(self) -> None:
         """Prometheus finds the exporters of machines among the pods of its own namespace, and sees nothing else."""
         metadata = self._metadata("prometheus")
         k8s.core.v1.ServiceAccount("prometheus", metadata=metadata, opts=self._inside)
         rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
-        k8s.rbac.v1.Role("prometheus", metadata=metadata, rules=rules, opts=self._inside)
-        k8s.rbac.v1.RoleBinding(
-            "prometheus",
-            metadata=metadata,
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "prometheus"},
-            subjects=[{"kind": "ServiceAccount", "name": "prometheus", "namespace": self._namespace}],
-            opts=self._inside,
-        )
+        grant("prometheus", metadata, rules, service_account("prometheus", self._namespace), self._inside)
 
     def _service(self, name: str, port: int) -> None:
         spec = {"selector": labels(name), "ports": [{"port": port}]}

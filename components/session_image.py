@@ -12,6 +12,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kubernetes import NODE_CHANGES, NODE_FIELDS, container, images_spec, pod_template
+from components.permissions import deny, grant, service_account
 from components.policies import HUB_NAMESPACE, labels, tcp
 from components.sources.groups import GPU_TAINT
 
@@ -82,23 +83,8 @@ def permission(
     k8s.core.v1.ServiceAccount(NAME, metadata=there, image_pull_secrets=pull_secrets, opts=inside)
     spec = pulumi.Output.all(*api).apply(lambda known: network_policy(*known))
     k8s.networking.v1.NetworkPolicy(NAME, metadata=there, spec=spec, opts=inside)
-    policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(NAME, metadata=everywhere, spec=POLICY, opts=inside)
-    bound = k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
-        NAME,
-        metadata=everywhere,
-        spec={"policyName": policy.metadata["name"], "validationActions": ["Deny"]},
-        opts=inside,
-    )
-    # What the policy narrows down is not given before it does.
-    after = pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(depends_on=[bound]))
-    role = k8s.rbac.v1.ClusterRole(NAME, metadata=everywhere, rules=RULES, opts=after)
-    return k8s.rbac.v1.ClusterRoleBinding(
-        NAME,
-        metadata=everywhere,
-        role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role.metadata["name"]},
-        subjects=[{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
-        opts=after,
-    )
+    after = deny(NAME, everywhere, POLICY, inside)
+    return grant(NAME, everywhere, RULES, service_account(NAME, namespace), after)
 
 
 def network_policy(api_servers: Sequence[str], api_port: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints, model_validator
 from components.base import PartConfig
 from components.cluster import OwnCluster
 from components.existing_cluster import ExistingCluster
+from components.permissions import deny, grant, service_account
 from components.policies import HUB_NAMESPACE, SESSIONS_NAMESPACE
 from components.registry import Registry
 from components.sign_in.rights import RightsConfig
@@ -125,12 +126,11 @@ class Spark(pulumi.ComponentResource):
         if config.clusters:
             inside = cluster.inside(self)
             image = registry.image("session")
-            policies = [
-                self._policy("executors", image.apply(executor_policy), inside, namespaces={"matchLabels": LABELS}),
-                self._policy("hub", pulumi.Output.from_input(HUB_POLICY), inside),
-            ]
-            # What the policies narrow down is not given before they do.
-            self._roles(pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(depends_on=policies)))
+            metadata = {"name": "cygnet-spark-executors"}
+            policy, in_theirs = image.apply(executor_policy), {"matchLabels": LABELS}
+            of_executors = deny("spark-executors", metadata, policy, inside, namespaces=in_theirs)
+            of_hub = deny("spark-hub", {"name": "cygnet-spark-hub"}, HUB_POLICY, inside)
+            self._roles(pulumi.ResourceOptions.merge(of_executors, of_hub))
             self.settings = pulumi.Output.all(cluster.api_servers, cluster.api_port).apply(
                 lambda known: hub_settings(config, repository, rights, api_servers=known[0], api_port=known[1])
             )
@@ -139,38 +139,8 @@ class Spark(pulumi.ComponentResource):
     def _roles(self, inside: pulumi.ResourceOptions) -> None:
         """The hub binds the drivers' role to sessions; it has none of these rights itself."""
         k8s.rbac.v1.ClusterRole("spark-driver", metadata={"name": DRIVER_ROLE}, rules=DRIVER_RULES, opts=inside)
-        hub = {"name": "cygnet-spark-hub"}
-        k8s.rbac.v1.ClusterRole("spark-hub", metadata=hub, rules=HUB_RULES, opts=inside)
-        k8s.rbac.v1.ClusterRoleBinding(
-            "spark-hub",
-            metadata=hub,
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": hub["name"]},
-            subjects=[{"kind": "ServiceAccount", "name": "hub", "namespace": HUB_NAMESPACE}],
-            opts=inside,
-        )
-
-    def _policy(
-        self,
-        name: str,
-        spec: pulumi.Output[dict[str, Any]],
-        inside: pulumi.ResourceOptions,
-        *,
-        namespaces: Mapping[str, Any] | None = None,
-    ) -> pulumi.Resource:
-        metadata = {"name": f"cygnet-spark-{name}"}
-        policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
-            f"spark-{name}", metadata=metadata, spec=spec, opts=inside
-        )
-        return k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
-            f"spark-{name}",
-            metadata=metadata,
-            spec={
-                "policyName": policy.metadata.name,
-                "validationActions": ["Deny"],
-                **({"matchResources": {"namespaceSelector": namespaces}} if namespaces else {}),
-            },
-            opts=inside,
-        )
+        account = service_account("hub", HUB_NAMESPACE)
+        grant("spark-hub", {"name": "cygnet-spark-hub"}, HUB_RULES, account, inside)
 
 
 def hub_settings(

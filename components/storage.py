@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from components.base import PartConfig
 from components.cluster import Cluster
 from components.kubernetes import container, pod_template
+from components.permissions import grant, service_account
 from components.registry import Registry
 
 _NAMESPACE = "storage"
@@ -72,14 +73,7 @@ class Storage(pulumi.ComponentResource):
         namespace = cluster.namespace(_NAMESPACE, level="privileged", parent=self)
         metadata = {"name": "provisioner", "namespace": namespace}
         k8s.core.v1.ServiceAccount(name, metadata=metadata, opts=inside)
-        k8s.rbac.v1.ClusterRole(name, metadata={"name": "cygnet-storage"}, rules=RULES, opts=inside)
-        k8s.rbac.v1.ClusterRoleBinding(
-            name,
-            metadata={"name": "cygnet-storage"},
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cygnet-storage"},
-            subjects=[{"kind": "ServiceAccount", **metadata}],
-            opts=inside,
-        )
+        grant(name, {"name": "cygnet-storage"}, RULES, service_account("provisioner", namespace), inside)
         k8s.apps.v1.Deployment(
             name,
             metadata=metadata,
