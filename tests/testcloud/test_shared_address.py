@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,15 @@ CONFIG: dict[str, Any] = {
 _KEEPALIVED: Final = [
     {"hosts": "control_plane", "become": True, "roles": [{"role": str(playbook.PLAYBOOKS / "roles/keepalived")}]}
 ]
+
+_LISTEN_SECONDS: Final = 6
+_LISTEN: Final = """
+import socket
+heard = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+print("listens", flush=True)
+while True:
+    print(heard.recvfrom(4096)[1][0], flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +84,21 @@ def test_it_leads_to_another_control_plane_when_the_one_that_has_it_is_off(progr
 
 
 def test_no_other_server_can_have_it(program: Program, tmp_path: Path) -> None:
+    """What is asked is whether a packet from the address arrives: an answer goes to who has it."""
     outputs = program.outputs()
     hosts = {host["name"]: host for host in outputs["inventory"]}
-    target = hosts["control-plane-1"]["address"]
     program.ansible(tmp_path, "true")  # writes what ssh needs
-    for name, passes in (("control-plane-2", True), ("worker-1", False)):
-        said = _ssh(
-            tmp_path, hosts[name],
-            f"sudo ip address add {outputs['address']}/32 dev lo; "
-            f"ping -c 1 -W 2 -I {outputs['address']} {target} >/dev/null && echo passes; "
-            f"sudo ip address del {outputs['address']}/32 dev lo",
-        )  # fmt: skip
-        assert ("passes" in said) == passes, name
+    listener, another = (name for name in hosts if name.startswith("control-plane-") and name != _who(outputs))
+    for name, passes in ((another, True), ("worker-1", False)):
+        with _listening(tmp_path, hosts[listener]) as listens:
+            _ssh(
+                tmp_path, hosts[name],
+                f"sudo ip address add {outputs['address']}/32 dev lo; "
+                f"ping -c 1 -W 1 -I {outputs['address']} {hosts[listener]['address']}; "
+                f"sudo ip address del {outputs['address']}/32 dev lo",
+            )  # fmt: skip
+            heard = listens.communicate()[0].split()
+        assert (outputs["address"] in heard) == passes, name
 
 
 def _who(outputs: dict[str, Any]) -> str | None:
@@ -95,6 +108,19 @@ def _who(outputs: dict[str, Any]) -> str | None:
     return next((host["name"] for host in outputs["inventory"] if host["host_key"] in said), None)
 
 
-def _ssh(folder: Path, host: dict[str, Any], command: str) -> str:
-    asked = ["ssh", "-F", str(folder / "ssh.conf"), f"{host['user']}@{host['address']}", command]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+@contextmanager
+def _listening(folder: Path, host: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """A machine that writes who sends it ICMP, for some seconds."""
+    command = _ssh_command(folder, host, f"sudo timeout {_LISTEN_SECONDS} python3 -c '{_LISTEN}'")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listens:
+        assert listens.stdout
+        assert listens.stdout.readline() == "listens\n"
+        yield listens
+
+
+def _ssh(folder: Path, host: dict[str, Any], command: str) -> None:
+    subprocess.run(_ssh_command(folder, host, command), capture_output=True, check=True)
+
+
+def _ssh_command(folder: Path, host: dict[str, Any], command: str) -> list[str]:
+    return ["ssh", "-F", str(folder / "ssh.conf"), f"{host['user']}@{host['address']}", command]
