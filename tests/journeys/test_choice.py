@@ -37,6 +37,7 @@ def test_another_release_is_chosen_and_chosen_already_the_next_time(
     form = physicist.page.locator("#spawn_form")
     expect(form).to_contain_text(usual["title"])
     expect(form).to_contain_text(other["description"])
+    physicist.picture("start-page")
     physicist.start(other["title"])
     physicist.open_notebook("Python 3")
     expect(physicist.run_cell("import numpy; print(numpy.__version__)")).to_have_text(pinned_numpy(other["name"]))
