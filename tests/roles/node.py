@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import ansible_runner  # type: ignore[import-untyped]
+import ansible_runner
 import testinfra
 import yaml
 from testinfra.host import Host

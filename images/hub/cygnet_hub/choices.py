@@ -12,9 +12,10 @@ from typing import Any
 from cygnet_hub import spark, swan
 from cygnet_hub.executors import NONE, OPTION
 from cygnet_hub.gpus import Pool
+from cygnet_hub.model import Choice
 from cygnet_hub.rights import may_choose
 from cygnet_hub.settings import Gpu, Interface, Profile, Release, Sessions, Size, Toleration
-from cygnet_hub.start import SCRIPT, only_known, refusal
+from cygnet_hub.start import SCRIPT, Refusal, only_known
 
 GIB = 2**30
 TEMPLATES = "/usr/local/share/cygnet/templates"
@@ -27,7 +28,7 @@ def choices(sessions: Sessions, pool: Pool | None = None) -> dict[str, Any]:
         sessions: What the settings say of them.
         pool: Of GPUs, where a size has some.
     """
-    for_groups = any(one.groups for one in (*sessions.profiles, *sessions.releases, *sessions.clusters))
+    for_groups = any(one.groups for offered in _offered(sessions).values() for one in offered)
     swans = sessions.page == "swan"
     known = only_known(lambda user: titles(open_to(user, sessions)), scripts=sessions.scripts)
     given: Any = start_page(sessions)
@@ -53,7 +54,7 @@ def _read(form_data: Mapping[str, Sequence[Any]], spawner: Any = None, *, sessio
     if swan.SOURCE not in form_data:
         return {name: values[0] if len(values) == 1 else values for name, values in form_data.items()}
     if spawner is None:  # by a link, which the page's own script reads, too
-        raise refusal(400, "The link has filled in this page, and starts nothing by itself. Look it over, and start.")
+        raise Refusal(400, "The link has filled in this page, and starts nothing by itself. Look it over, and start.")
     return dict(swan.chosen(form_data, open_to(spawner.user, sessions)))
 
 
@@ -73,8 +74,13 @@ async def _admitted(spawner: Any, chosen: Mapping[str, Any], known: Any, pool: P
 def open_to(user: Any, sessions: Sessions) -> Sessions:
     """The sessions that a user may have: what is for groups is there for their members only."""
     groups = [group.name for group in user.groups]
-    mine = {name: tuple(may_choose(getattr(sessions, name), groups)) for name in ("profiles", "releases", "clusters")}
+    mine = {name: tuple(may_choose(offered, groups)) for name, offered in _offered(sessions).items()}
     return sessions.model_copy(update=mine)
+
+
+def _offered(sessions: Sessions) -> dict[str, Sequence[Choice]]:
+    """All that there is to choose, by the names that it has in the settings."""
+    return {name: getattr(sessions, name) for name in ("profiles", "releases", "clusters", "interfaces")}
 
 
 def start_page(sessions: Sessions) -> list[dict[str, Any]]:
@@ -98,7 +104,7 @@ def start_page(sessions: Sessions) -> list[dict[str, Any]]:
 
 def titles(sessions: Sessions) -> dict[str, dict[str, str]]:
     """What there is to choose: for each name its values, and how users read them."""
-    offered = {
+    offered: Mapping[str, Sequence[Choice]] = {
         "profile": sessions.profiles,
         "release": sessions.releases,
         OPTION: sessions.clusters,

@@ -25,7 +25,7 @@ from cygnet_hub.drivers import (
     bundles,
     defaults,
 )
-from cygnet_hub.model import Model
+from cygnet_hub.model import Choice, Model
 
 NONE = "none"
 """The choice of no cluster."""
@@ -46,16 +46,9 @@ USERNAME = "hub.jupyter.org/username"
 _COMMAND = ["tini", "--", "sh", "-c", 'exec "$CYGNET_SPARK/start-executor" "$@"', "sh"]
 
 
-class Cluster(Model):
+class Cluster(Choice):
     """A choice on the page on which a session is started."""
 
-    name: str
-    """Short and lasting: links and records use it."""
-    title: str
-    """What the user reads."""
-    description: str = ""
-    groups: tuple[str, ...] = ()
-    """Whose members may choose it; none: everyone."""
     kind: Literal["kubernetes"] = "kubernetes"
     max: int = Field(ge=1)
     """Executors of one user."""

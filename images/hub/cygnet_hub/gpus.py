@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Self
 from weakref import WeakSet
 
-from jupyterhub.handlers import BaseHandler  # type: ignore[import-untyped]
-from kubespawner.clients import load_config, shared_client  # type: ignore[import-untyped]
+from jupyterhub.handlers import BaseHandler
+from kubespawner.clients import load_config, shared_client
 from tornado.web import HTTPError, authenticated
 
 from cygnet_hub.ending import duration
 from cygnet_hub.guests import AWAY
 from cygnet_hub.settings import Gpu, Profile
-from cygnet_hub.start import refusal
+from cygnet_hub.start import Refusal
 from cygnet_hub.unwell import TAINT
 from cygnet_hub.waiting import Entry, Event, Holder, Moment, WaitingList
 
@@ -78,7 +78,7 @@ class Pool:
         self._watch(user)
         entry = known.entry(user.name)
         if entry and not entry.until:
-            raise refusal(429, self._waits(known, entry, self._moment(user)))
+            raise Refusal(429, self._waits(known, entry, self._moment(user)))
         self._admitted.add(spawner)
 
     async def said(self, profile: Profile, spawner: Any) -> str:
@@ -155,7 +155,7 @@ class Pool:
             except AWAY as error:
                 LOG.warning("How many GPUs there are cannot be read: %s", error)
                 if self._counted_at < 0:
-                    raise refusal(503, "Whether a GPU is free is not known now. Try again in a minute.") from error
+                    raise Refusal(503, "Whether a GPU is free is not known now. Try again in a minute.") from error
             self._counted_at = time.monotonic()
         before = self._list.state()
         self._tell(self._list.look(self._moment(user)))
@@ -221,7 +221,7 @@ class Pool:
         return f"{taken}. You are number {number} of {len(waiting)} in the waiting list.{expected(begins)}"
 
 
-class WaitingHandler(BaseHandler):  # type: ignore[misc]
+class WaitingHandler(BaseHandler):
     """The page that waits: a place, and when it is one's turn, the way to start; or to leave the list."""
 
     @authenticated

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException
-from kubespawner import KubeSpawner  # type: ignore[import-untyped]
+from kubespawner import KubeSpawner
 from tornado.web import HTTPError
 
 from cygnet_hub import causes, counted
 from cygnet_hub.ending import Ending
 from cygnet_hub.guests import AWAY, SECONDS
-from cygnet_hub.start import SCRIPT, refusal
+from cygnet_hub.start import SCRIPT, Refusal
 from cygnet_hub.unwell import IMAGE_LABEL, is_unplaced, words
 
 CONNECT_SECONDS = 3
@@ -32,7 +32,7 @@ _TOO_MUCH_WRITTEN = (
 """How Kubernetes says it of a pod, and of a container's own log."""
 
 
-class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
+class SessionSpawner(Ending, KubeSpawner):
     """Ends a session whose machine is lost, and says why one has ended."""
 
     _last_pod: Mapping[str, Any] | None = None
@@ -143,7 +143,7 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
 def _refusal(error: ApiException) -> HTTPError:
     """What a user reads of what Kubernetes' API refused."""
     cause = causes.refused(error.status, str(error.body or ""))
-    return refusal(503, cause.words, cause.kind)
+    return Refusal(503, cause.words, cause.kind)
 
 
 def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:

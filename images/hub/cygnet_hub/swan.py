@@ -14,7 +14,7 @@ from typing import Any
 
 from cygnet_hub.executors import NONE, OPTION
 from cygnet_hub.settings import Release, Sessions, Size
-from cygnet_hub.start import SCRIPT, refusal
+from cygnet_hub.start import SCRIPT, Refusal
 
 FOLDER = "/usr/local/share/cygnet/swan"
 """Where SWAN's packages are, by their names."""
@@ -90,14 +90,14 @@ def chosen(form: Mapping[str, Sequence[Any]], sessions: Sessions) -> dict[str, s
     known = fields(sessions)
     ours = {name for values in known.values() for one in values.values() for name in one} | {SOURCE, _SCRIPT}
     if given.get(SOURCE) != _STACKS:
-        raise refusal(400, f"there is no {SOURCE} {given.get(SOURCE)!s:.60} here; choose: {_STACKS}")
+        raise Refusal(400, f"there is no {SOURCE} {given.get(SOURCE)!s:.60} here; choose: {_STACKS}")
     for name, value in given.items():
         if name not in ours and value not in _EMPTY:
-            raise refusal(400, f"there is no {name:.60} {value!s:.60} here")
+            raise Refusal(400, f"there is no {name:.60} {value!s:.60} here")
     found = {option: _found(option, given, values) for option, values in known.items()}
     script = given.get(_SCRIPT, "")
     if script and not sessions.scripts:
-        raise refusal(400, "there are no scripts here")
+        raise Refusal(400, "there are no scripts here")
     found[SCRIPT] = f"~/{script.removeprefix(_HOME)}" if script.startswith(_HOME) else script
     if not sessions.clusters:
         del found[OPTION]
@@ -112,7 +112,7 @@ def _found(option: str, given: Mapping[str, Any], values: Mapping[str, Fields]) 
         if has == asked:
             return value
     there = "; ".join(dict.fromkeys(map(_said, values.values())))
-    raise refusal(400, f"there is no {option} with {_said(asked)} here; choose one of: {there}")
+    raise Refusal(400, f"there is no {option} with {_said(asked)} here; choose one of: {there}")
 
 
 def _said(values: Mapping[str, Any]) -> str:
