@@ -316,7 +316,8 @@ def test_a_session_that_kubernetes_refuses_says_why(monkeypatch: pytest.MonkeyPa
 
         async def create_namespaced_pod(self, *_: Any) -> None:
             refused = ApiException(status=403, reason="Forbidden")
-            refused.body = json.dumps({"message": "pods is forbidden: exceeded quota: all"})
+            said = json.dumps({"message": "pods is forbidden: exceeded quota: all"})
+            refused.body = said  # type: ignore[assignment]  # it declares bytes, which its client then decodes
             raise refused
 
     monkeypatch.setattr("kubespawner.spawner.load_config", lambda **_: None)

@@ -50,7 +50,7 @@ AUTHENTICATORS = {"accounts": AccountsAuthenticator, "kerberos": KerberosAuthent
 """Which one signs people in, by the kind that the settings say."""
 
 COMPONENT = "session"
-BESIDE_OTHERS = {
+BESIDE_OTHERS: dict[str, Any] = {
     "weight": 100,
     "podAffinityTerm": {
         "labelSelector": {"matchLabels": {"component": COMPONENT}},

@@ -120,7 +120,7 @@ def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes)
     told = {
         "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner).items()),
         "executor.yaml": yaml.safe_dump(template(owner), sort_keys=False),
-        "sparkconnector_bundles.json": json.dumps(bundles(cluster)),
+        "sparkconnector_bundles.json": json.dumps(bundles(cluster.bundles)),
     }
     subject = {"kind": "ServiceAccount", "name": owner.namespace, "namespace": owner.sessions}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": DRIVER_ROLE}
