@@ -100,11 +100,10 @@ def test_the_smallest_file_is_enough(tmp_path: Path) -> None:
         ({}, {"size": {"cores": 2, "memory_gib": 4, "cores_guaranteed": 3}}, "_guaranteed is 3, more than cores (2)"),
         ({}, {"size": {"cores": 2, "memory_gib": 4, "memory_gib_guaranteed": 5}}, "more than memory_gib (4)"),
         ({}, {"home": {"storage_class": "shared", "sise": 1}}, "sessions.home.sise: is no setting of the hub"),
-        ({}, {"tolerations": [{"key": "gpu", "effect": "Never"}]}, "sessions.tolerations.0.effect"),
         ({}, {"profiles": [PROFILES[0], PROFILES[0]]}, "two profiles have the name small"),
         ({}, {"releases": [RELEASES[0], RELEASES[0]]}, "two releases have the name stable"),
         ({}, {"releases": [{**RELEASES[0], "view": "stable"}]}, "sessions.releases.0.view"),
-        ({}, {"start_timeout_seconds": "soon"}, "sessions.start_timeout_seconds"),
+        ({}, {"idle_warning_minutes": "soon"}, "sessions.idle_warning_minutes"),
     ],
 )  # fmt: skip
 def test_a_bad_setting_is_refused(tmp_path: Path, keys: dict[str, Any], sessions: dict[str, Any], found: str) -> None:
@@ -402,14 +401,9 @@ def test_limits_and_guarantees() -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_where_sessions_go() -> None:
-    tolerations = [{"key": "gpu"}, {"key": "pool", "operator": "Equal", "value": "course", "effect": "NoExecute"}]
-    manifest = pod({"node_selector": {"pool": "users"}, "tolerations": tolerations, "namespace": "elsewhere"})
+    manifest = pod({"node_selector": {"pool": "users"}, "namespace": "elsewhere"})
     assert manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "session"
     assert manifest["spec"]["nodeSelector"] == {"pool": "users"}
-    assert manifest["spec"]["tolerations"] == [
-        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
-        {"key": "pool", "operator": "Equal", "value": "course", "effect": "NoExecute"},
-    ]
     assert spawner({"namespace": "elsewhere"}).namespace == "elsewhere"
 
 

@@ -14,7 +14,7 @@ from cygnet_hub.executors import NONE, OPTION
 from cygnet_hub.gpus import Pool
 from cygnet_hub.model import Choice
 from cygnet_hub.rights import may_choose
-from cygnet_hub.settings import Gpu, Interface, Profile, Release, Sessions, Size, Toleration
+from cygnet_hub.settings import Gpu, Interface, Profile, Release, Sessions, Size
 from cygnet_hub.start import SCRIPT, Refusal, only_known
 
 GIB = 2**30
@@ -155,7 +155,7 @@ def resources(size: Size, *, own_numbers: bool) -> dict[str, Any]:
 def profile(one: Profile, sessions: Sessions, *, default: bool) -> dict[str, Any]:
     """A choice on the start page, as the spawner wants it."""
     given = resources(one, own_numbers=sessions.home is None)
-    # An override replaces the common selector, it is not added to it; and so with tolerations.
+    # An override replaces the common selector, it is not added to it.
     nodes = {**sessions.node_selector, **one.node_selector}
     words = [f"{one.cores:g} core{'' if one.cores == 1 else 's'}", f"{one.memory_gib:g} GiB of memory"]
     if gpu := one.gpu:
@@ -163,8 +163,7 @@ def profile(one: Profile, sessions: Sessions, *, default: bool) -> dict[str, Any
         nodes[Gpu.LABEL] = gpu.model
         for key in ("extra_resource_limits", "extra_resource_guarantees"):
             given[key] = {**given[key], gpu.resource: str(gpu.count)}
-        tolerated = [one.model_dump() for one in (*sessions.tolerations, Toleration(key=Gpu.TAINT))]
-        given["tolerations"] = tolerated
+        given["tolerations"] = [{"key": Gpu.TAINT, "operator": "Exists", "effect": "NoSchedule"}]
     return {
         "slug": one.name,
         "display_name": one.title,

@@ -35,15 +35,6 @@ class SettingsError(Exception):
     """The hub cannot start with what it was told; the text names the file, each finding and the cure."""
 
 
-class Toleration(Model):
-    """A taint of a node that sessions may ignore; the fields are Kubernetes' own."""
-
-    key: str
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
-
-
 class Size(Model):
     """What a session may use, and what is kept free for it."""
 
@@ -155,13 +146,10 @@ class Sessions(Model):
     """So long before its end a session that nobody uses warns its user."""
     max_age_hours: float = Field(0, ge=0)
     """How old a session may become where no group of its user has more; then it ends when it is idle. 0: any age."""
-    start_timeout_seconds: int = Field(300, ge=10)
-    """A first pull of the image counts."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes that take sessions, such as that of those that have their image."""
     packed: bool = False
     """Whether sessions go to the nodes that have most of them; else Kubernetes spreads them."""
-    tolerations: tuple[Toleration, ...] = ()
     link_hosts: tuple[str, ...] = ()
     """Hosts from which links may bring repositories; none: from any."""
     environment: dict[str, str] = Field(default_factory=dict)
