@@ -909,6 +909,20 @@ def test_why_a_session_was_evicted_is_known_though_its_server_ended_well(
     assert ends(pods, then={"phase": "Succeeded"}) == ["it wrote more than 1 GiB to /tmp"]
 
 
+def test_of_who_never_had_a_session_no_events_are_asked(pods: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub looks at everybody's session when it starts, and each look at events is at those of all sessions."""
+    asked: list[Any] = []
+
+    async def watched(*_: Any) -> None:
+        asked.append(True)
+
+    monkeypatch.setattr(SessionSpawner, "ready", False)
+    monkeypatch.setattr(SessionSpawner, "_start_watching_events", watched)
+    assert pods == {}
+    assert asyncio.run(spawner().poll()) is not None
+    assert asked == []
+
+
 def test_where_kubernetes_never_says_why_a_session_ends_all_the_same(pods: dict[str, Any]) -> None:
     assert ends(pods) == ["its notebook server was shut down"]
 

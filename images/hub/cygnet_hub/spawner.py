@@ -51,7 +51,7 @@ class SessionSpawner(Ending, KubeSpawner):
         if status is not None:
             # Whoever sees first that it has ended deletes the pod, and others ask meanwhile.
             ended = self._last_pod or {"status": {}}
-            evicted = await self._eviction(ended)
+            evicted = await self._eviction(ended) if self.ready else ""
             if self.ready and not self.ended_because:
                 self.has_ended(why_ended(ended, evicted))
             return status
