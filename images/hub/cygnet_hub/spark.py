@@ -18,6 +18,7 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner.clients import load_config, shared_client
 from kubespawner.slugs import is_valid_label, safe_slug
 
+from cygnet_hub import counted
 from cygnet_hub.executors import (
     FOLDERS,
     NONE,
@@ -69,7 +70,9 @@ class Executors:
         except AWAY as error:
             spawner.log.error("%s: no cluster for Spark: %s", spawner._log_name, error)
             raise Refusal(
-                503, "Your Spark cluster cannot be made ready now. Try again in a minute, or start without one."
+                503,
+                "Your Spark cluster cannot be made ready now. Try again in a minute, or start without one.",
+                counted.OTHER,
             ) from error
         return given(pod, cluster, owner, self._settings)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tornado.web import HTTPError
 
-from cygnet_hub import causes
+from cygnet_hub import causes, counted
 from cygnet_hub.causes import Cause
 from cygnet_hub.unwell import is_unplaced
 
@@ -35,7 +35,7 @@ class Refusal(HTTPError):  # noqa: N818 - it is an answer, which is raised
     Args:
         status: Of HTTP.
         message: What is wrong, and what to do.
-        cause: As a start that failed by it is counted; none: by its status.
+        cause: As a start that fails by it is counted (`counted`); what is refused before it is no start.
         html: The same as `message` for pages, where it has links; none: that.
     """
 
@@ -110,7 +110,7 @@ async def wait_for_server(spawner: Any, _pod: Any) -> None:
     patience = Patience(placed + spawner.start_timeout - EARLIER_SECONDS)
     while not (pod := _seen(spawner)) or not spawner.is_pod_running(pod):
         if words := last_words(pod):
-            raise Refusal(500, words)
+            raise Refusal(500, words, counted.REFUSED)
         if cause := patience.over(causes.of_pod(pod, patience.events_of(spawner)), time.monotonic()):
             raise Refusal(503, cause.words, cause.kind)
         if not is_unplaced(pod):
@@ -118,7 +118,7 @@ async def wait_for_server(spawner: Any, _pod: Any) -> None:
         elif time.monotonic() - placed > WAITS_FOR_WELL_SECONDS:
             placed = time.monotonic()
             if words := await spawner.unwell():
-                raise Refusal(503, f"No machine can take your session now: {words}. {REPAIR}")
+                raise Refusal(503, f"No machine can take your session now: {words}. {REPAIR}", counted.UNWELL)
         await asyncio.sleep(LOOKED_EVERY_SECONDS)
 
 
