@@ -108,9 +108,9 @@ class Ending(Spawner):
             age_seconds=age_seconds,
             old_at=time.time() + age_seconds if age_seconds else 0,
         )
-        told = {LIMITS: json.dumps(asdict(self.limits))}
-        told["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(self.limits.told_every_seconds)
-        return {**super().get_env(), **told}
+        variables = {LIMITS: json.dumps(asdict(self.limits))}
+        variables["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(self.limits.told_every_seconds)
+        return {**super().get_env(), **variables}
 
     def start(self) -> Any:
         """Starts a session, of which nothing is known yet."""

@@ -71,14 +71,14 @@ class Pool:
         if gpu is None:
             return
         user = spawner.user
-        known = await self._look(user)
+        waiting_list = await self._look(user)
         self._missed.discard(user.name)
-        self._tell(known.ask(user.name, gpu.model, gpu.count, self._moment(user)))
+        self._tell(waiting_list.ask(user.name, gpu.model, gpu.count, self._moment(user)))
         self._keep()
         self._watch(user)
-        entry = known.entry(user.name)
+        entry = waiting_list.entry(user.name)
         if entry and not entry.until:
-            raise Refusal(429, self._waits(known, entry, self._moment(user)))
+            raise Refusal(429, self._waits(waiting_list, entry, self._moment(user)))
         self._admitted.add(spawner)
 
     async def said(self, profile: Profile, spawner: Any) -> str:
@@ -86,17 +86,17 @@ class Pool:
         if (gpu := profile.gpu) is None:
             return ""
         try:
-            known = await self._look(spawner.user)
+            waiting_list = await self._look(spawner.user)
         except HTTPError as error:
             return str(error.log_message)
         total, at = self._total.get(gpu.model, 0), self._moment(spawner.user)
         if not total:
             return f"No machine with {gpu.model} is there now."
-        free, waiting = known.free(gpu.model, at), len(known.waiting(gpu.model))
+        free, waiting = waiting_list.free(gpu.model, at), len(waiting_list.waiting(gpu.model))
         if free >= gpu.count and not waiting:
             return f"{free} of {total} free."
         people = f" {waiting} {'people wait' if waiting > 1 else 'person waits'}." if waiting else ""
-        begins = known.expected_for_next(gpu.model, gpu.count, at)
+        begins = waiting_list.expected_for_next(gpu.model, gpu.count, at)
         return f"{free or 'None'} of {total} free.{people}{expected(begins)}"
 
     async def place(self, user: Any) -> dict[str, Any]:
@@ -106,10 +106,10 @@ class Pool:
         """
         spawner = user.spawner
         try:
-            known = await self._look(user)
+            waiting_list = await self._look(user)
         except HTTPError as error:
             return {"state": "", "text": str(error.log_message)}
-        entry = known.entry(user.name)
+        entry = waiting_list.entry(user.name)
         if entry is None:
             text = "Your turn came, and passed. Ask again when you like." if user.name in self._missed else ""
             return {"state": "", "text": text}
@@ -120,7 +120,7 @@ class Pool:
             text = f"It is your turn: {_gpus(entry)} for you, for {left} from now. Then the next one has it."
             options = {**chosen, "profile": profile}
             return {"state": "claim", "text": text, "options": options, "busy": bool(spawner.active)}
-        return {"state": "waits", "text": self._waits(known, entry, self._moment(user))}
+        return {"state": "waits", "text": self._waits(waiting_list, entry, self._moment(user))}
 
     def leave(self, name: str) -> None:
         """Takes a user's place away."""
@@ -209,15 +209,15 @@ class Pool:
             else:
                 self._missed.discard(event.user)
 
-    def _waits(self, known: WaitingList, entry: Entry, at: Moment) -> str:
+    def _waits(self, waiting_list: WaitingList, entry: Entry, at: Moment) -> str:
         """What somebody who waits reads."""
-        waiting, total = known.waiting(entry.model), at.total.get(entry.model, 0)
+        waiting, total = waiting_list.waiting(entry.model), at.total.get(entry.model, 0)
         number = [one.user for one in waiting].index(entry.user) + 1
         if not total:
             return f"No machine with {entry.model} is there now. You are number {number} in the waiting list."
-        free = known.free(entry.model, at)
+        free = waiting_list.free(entry.model, at)
         taken = f"{free} of {total} {entry.model} are free" if free else f"All {total} {entry.model} are taken"
-        begins = known.expected_at(entry.user, at)
+        begins = waiting_list.expected_at(entry.user, at)
         return f"{taken}. You are number {number} of {len(waiting)} in the waiting list.{expected(begins)}"
 
 

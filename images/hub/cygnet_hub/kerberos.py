@@ -142,5 +142,5 @@ class KerberosTicket(APIHandler):
         realm = self.authenticator.realm
         begins, ends = await realm.times(base64.b64decode(ticket))
         self.set_header("Cache-Control", "no-store")
-        told = {"ticket": ticket, "ends_at": ends, "renewed_at": (begins + ends) / 2}
-        self.write({**told, "config": realm.config.read_text(encoding="utf-8")})
+        times = {"ends_at": ends, "renewed_at": (begins + ends) / 2}
+        self.write({"ticket": ticket, **times, "config": realm.config.read_text(encoding="utf-8")})

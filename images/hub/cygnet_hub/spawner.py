@@ -84,10 +84,10 @@ class SessionSpawner(Ending, KubeSpawner):
             raw = event.get("raw_event", {})
             if raw.get("reason") != "FailedScheduling":
                 continue
-            if not (told := await self.unwell(image=self.node_selector.get(IMAGE_LABEL, ""))):
+            if not (reason := await self.unwell(image=self.node_selector.get(IMAGE_LABEL, ""))):
                 what = causes.unplaced(str(raw.get("message") or ""), self.node_selector).what
-                told = f"{what[0].lower()}{what[1:]}"
-            yield {**event, "message": f"Your session waits: {told}. It starts when a machine can take it."}
+                reason = f"{what[0].lower()}{what[1:]}"
+            yield {**event, "message": f"Your session waits: {reason}. It starts when a machine can take it."}
 
     async def unwell(self, *, image: str = "") -> str:
         """What does not answer on machines for sessions, in words; nothing when they are well, or cannot be asked.
@@ -100,9 +100,9 @@ class SessionSpawner(Ending, KubeSpawner):
         except AWAY as error:
             self.log.warning("%s: the machines' state cannot be read: %s", self._log_name, error)
             return ""
-        if told := words(self.api.api_client.sanitize_for_serialization(nodes)["items"], image):
-            self.log.warning("%s: no machine takes the session: %s", self._log_name, told)
-        return told
+        if why := words(self.api.api_client.sanitize_for_serialization(nodes)["items"], image):
+            self.log.warning("%s: no machine takes the session: %s", self._log_name, why)
+        return why
 
     async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
         """As KubeSpawner makes it; what Kubernetes refuses is told."""
