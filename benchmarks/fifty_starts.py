@@ -127,7 +127,7 @@ def _image_taken_away(stack: LiveStack) -> Iterator[None]:
         for name in stack.group("worker"):
             machine = stack.host(name)
             until(
-                lambda machine=machine: machine.run(_REMOVE, *[image] * 3).rc == 0,  # type: ignore[misc]
+                lambda machine=machine: machine.run(_REMOVE, *[image] * 3).rc == 0,
                 f"the image is not on {name}",
                 seconds=120,
                 every=2,

@@ -93,12 +93,12 @@ def caddy_config(
 
 def _told_to_browsers(config: GatewayConfig) -> dict[str, Any]:
     """What browsers are to do with the service's own pages, in headers; what is in these is the hub's to say."""
-    told = {"X-Content-Type-Options": ["nosniff"], "Referrer-Policy": ["same-origin"]}
-    told["X-Frame-Options"] = ["SAMEORIGIN"]  # as the hub's own policy says it to browsers that know policies
+    headers = {"X-Content-Type-Options": ["nosniff"], "Referrer-Policy": ["same-origin"]}
+    headers["X-Frame-Options"] = ["SAMEORIGIN"]  # as the hub's own policy says it to browsers that know policies
     if config.certificate.kind != "own":
         # Not with a certificate that only those trust who were told to: nobody else would even get to the warning.
-        told["Strict-Transport-Security"] = [f"max-age={_HTTPS_ONLY_DAYS * 24 * 3600}"]
-    return {"handler": "headers", "response": {"deferred": True, "set": told}}
+        headers["Strict-Transport-Security"] = [f"max-age={_HTTPS_ONLY_DAYS * 24 * 3600}"]
+    return {"handler": "headers", "response": {"deferred": True, "set": headers}}
 
 
 def network_policy(

@@ -74,9 +74,9 @@ def closed_to_other_pages(*headers: str) -> list[Route]:
     """Nobody says by X-Cygnet-*, or one of `headers`, who they are; and no other page asks in somebody's name."""
     removed = {"handler": "headers", "request": {"delete": ["X-Cygnet-*", *headers]}}
     policy = {"X-Frame-Options": ["SAMEORIGIN"], "Cross-Origin-Opener-Policy": ["same-origin"]}
-    told = {"handler": "headers", "response": {"set": policy, "delete": ["Access-Control-*"], "deferred": True}}
+    added = {"handler": "headers", "response": {"set": policy, "delete": ["Access-Control-*"], "deferred": True}}
     return [
-        {"handle": [removed, told]},
+        {"handle": [removed, added]},
         {"match": [_OF_ANOTHER_PAGE], "handle": [refusal(403)], "terminal": True},
     ]
 

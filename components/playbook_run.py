@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import ansible_runner  # type: ignore[import-untyped]
+import ansible_runner
 import yaml
 
 from components.sources import files, ssh

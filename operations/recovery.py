@@ -84,9 +84,9 @@ def settled(cloud: Connection, name: str) -> list[CloudResource]:
         if found == before and not busy:
             return found
         if time.monotonic() > deadline:
-            told = ", ".join(f"{one} ({one.id}) is {one.status}" for one in busy or found)
+            stuck = ", ".join(f"{one} ({one.id}) is {one.status}" for one in busy or found)
             raise CygnetError(
-                f"{told} since {_SETTLE_SECONDS:.0f} s, and the cloud does not go on. Ask its operators (`openstack "
+                f"{stuck} since {_SETTLE_SECONDS:.0f} s, and the cloud does not go on. Ask its operators (`openstack "
                 "server show ID` tells more), then run the same command again."
             )
 

@@ -193,50 +193,50 @@ _OWN_CLIENTS = ("account", "account-console", "admin-cli", "broker", "realm-mana
 
 
 def _bring_client(admin: KeycloakAdmin, client: Mapping[str, Any]) -> None:
-    known = {one["clientId"]: one for one in admin.get_clients()}.get(CLIENT)
-    if known is None:
+    found = {one["clientId"]: one for one in admin.get_clients()}.get(CLIENT)
+    if found is None:
         admin.create_client(dict(client))
     else:
         # Mappers are changed at an address of their own, and these never are.
         changed = {key: value for key, value in client.items() if key != "protocolMappers"}
         # Older ones kept the address of the root as this one, too; newer ones refuse a client that has it so.
-        admin.update_client(known["id"], {**changed, "adminUrl": ""})
+        admin.update_client(found["id"], {**changed, "adminUrl": ""})
 
 
 def _bring_groups(admin: KeycloakAdmin, groups: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    known = {one["name"]: one["id"] for one in admin.get_groups()}
+    ids = {one["name"]: one["id"] for one in admin.get_groups()}
     for name in groups:
-        if name not in known:
+        if name not in ids:
             admin.create_group({"name": name})
     for name in before:
-        if name not in groups and name in known:
-            admin.delete_group(known[name])
+        if name not in groups and name in ids:
+            admin.delete_group(ids[name])
 
 
 def _bring_users(admin: KeycloakAdmin, users: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    known = {one["username"]: one for one in admin.get_users({"max": -1})}
+    accounts = {one["username"]: one for one in admin.get_users({"max": -1})}
     groups = {one["name"]: one["id"] for one in admin.get_groups()}
     for name, user in users.items():
-        if name not in known:
+        if name not in accounts:
             admin.create_user(dict(user))
             continue
-        identity = known[name]["id"]
+        identity = accounts[name]["id"]
         wanted = {group.strip("/") for group in user["groups"]}
         mine = {one["name"] for one in admin.get_user_groups(identity)}
         for group in wanted - mine:
             admin.group_user_add(identity, groups[group])
         for group in mine - wanted:
             admin.group_user_remove(identity, groups[group])
-        changed: dict[str, Any] = {"enabled": True, "requiredActions": _actions(admin, known[name], user)}
+        changed: dict[str, Any] = {"enabled": True, "requiredActions": _actions(admin, accounts[name], user)}
         # Those that a realm has, it does not tell: where `before` is what was found there, they stay.
         declared = before.get(name, user).get("credentials", user["credentials"])
         if user["credentials"] != declared and _has_the_password_made(admin, identity):
             changed["credentials"] = user["credentials"]
-        if any(known[name].get(key) != value for key, value in changed.items()):
-            admin.update_user(identity, {**known[name], **changed})
+        if any(accounts[name].get(key) != value for key, value in changed.items()):
+            admin.update_user(identity, {**accounts[name], **changed})
     for name in before:
-        if name not in users and name in known:
-            admin.delete_user(known[name]["id"])
+        if name not in users and name in accounts:
+            admin.delete_user(accounts[name]["id"])
 
 
 def _has_the_password_made(admin: KeycloakAdmin, identity: str) -> bool:

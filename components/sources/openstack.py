@@ -194,7 +194,7 @@ class _Stack:
         ]
 
         def host(known: Mapping[str, Any]) -> Host:
-            given: Host = {
+            entry: Host = {
                 "name": server.name,
                 "group": server.role,
                 "address": known["address"],
@@ -204,13 +204,13 @@ class _Stack:
                 "variables": {"machines_instance": known["instance"]},
             }
             if known["volumes"]:
-                given["variables"]["machines_volumes"] = known["volumes"]
+                entry["variables"]["machines_volumes"] = known["volumes"]
             if known["way"]:
-                given["via"] = known["way"]
+                entry["via"] = known["way"]
                 # The first one is the way, and the only one that has an address outside.
-                if known["way"]["host_key"] == given["host_key"]:
-                    given["public_address"] = known["way"]["address"]
-            return given
+                if known["way"]["host_key"] == entry["host_key"]:
+                    entry["public_address"] = known["way"]["address"]
+            return entry
 
         return pulumi.Output.all(
             address=answering.address,

@@ -355,7 +355,8 @@ def test_a_machine_that_boots_takes_no_session_before_its_mounts_answer(stack: L
 
         def back() -> bool:
             done = host.run("cat /proc/1/stat")
-            return done.rc == 0 and done.stdout.split()[21] != booted and host.service("kubelet").is_running
+            again = done.rc == 0 and done.stdout.split()[21] != booted
+            return again and bool(host.service("kubelet").is_running)
 
         until(back, "it has restarted", seconds=90, through=RuntimeError)
         kubelet, checker = (int(host.check_output(f"{started} {unit}")) for unit in ("kubelet", "cygnet-health"))

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlparse
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 _PAGE_MS = 30_000
 
@@ -39,7 +39,7 @@ class FilesPage:
     def upload(self, name: str, content: bytes) -> None:
         """Chooses a file of one's own computer, and waits until it is in the list."""
         self.page.locator("#opa_bup").click()
-        chosen = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+        chosen: FilePayload = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
         self.page.locator("#op_bup input[type=file]").set_input_files(chosen)
         with self.page.expect_navigation():
             self.page.locator("#op_bup input[type=submit]").click()
@@ -48,7 +48,8 @@ class FilesPage:
         """The names of one's links, on the page of links."""
         self.page.goto(f"{self._origin}/files/?shares")
         expect(self.page.locator("table")).to_be_visible()
-        return self.page.locator("a[k]").evaluate_all("found => found.map(one => one.getAttribute('k'))")
+        names: list[str] = self.page.locator("a[k]").evaluate_all("found => found.map(one => one.getAttribute('k'))")
+        return names
 
     def revoke(self, link: str) -> None:
         """Deletes a link on the page of links."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -41,10 +42,10 @@ def visit(stack: LiveStack, tmp_path: Path, request: pytest.FixtureRequest) -> C
                 Visitor(stack, "physicist").stop()
         assert physicist.asked == hosts
 
-    def beside(*arguments: object, **options: object) -> None:
+    def beside(*arguments: Any, **options: Any) -> None:
         # There is one Playwright in a thread, and other tests have that of this one.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(do, *arguments, **options).result()  # type: ignore[arg-type]
+            thread.submit(do, *arguments, **options).result()
 
     return beside
 

@@ -5,6 +5,7 @@ On a stack of its own.
 
 import re
 from collections.abc import Callable, Iterator
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,9 @@ def restarts(stack: LiveStack) -> int:
 
 def comes_back(visitor: Visitor) -> bool:
     """Whether a browser that the hub has forgotten comes in without a form."""
-    for cookie in list(visitor.http.cookies):
+    jar: CookieJar = visitor.http.cookies
+    for cookie in list(jar):
         if cookie.path.startswith("/hub"):
-            visitor.http.cookies.clear(cookie.domain, cookie.path, cookie.name)
+            jar.clear(cookie.domain, cookie.path, cookie.name)
     page = visitor.http.get(f"{visitor.url}/hub/oauth_login", params={"next": "/hub/home"}, timeout=60)
     return page.url.endswith("/hub/home")

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, expect
 
+from components.gateway_config import GatewayConfig
 from components.sign_in import keycloak_admin
 from components.sign_in.keycloak_realm import REALM
 from components.sign_in.user_ids import user_id
@@ -44,7 +45,7 @@ print(oct(stat.S_IMODE(os.stat(file).st_mode)), os.stat(file).st_uid == os.getui
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """With people who are in no stack file."""
-    authority = Authority(single_sign_on.GatewayConfig(), [institute.ADDRESS, "localhost"])
+    authority = Authority(GatewayConfig(), [institute.ADDRESS, "localhost"])
     made = Keycloak(tmp_path_factory.mktemp("keycloak"), authority=authority)
     with institute.address():
         try:
@@ -136,8 +137,14 @@ def test_nobody_makes_a_home_on_the_page_of_files(stack: LiveStack) -> None:
     assert root.sign_in().ok
     page = stack.parts["files"]["url"]
     root.http.get(f"{page}/files/", timeout=30)
-    sent = {"data": {"act": "bput"}, "files": {"f": ("x", b"x")}, "headers": {"Origin": page}}
-    assert root.http.post(f"{page}/files/eos/user/r/root/?j", timeout=30, **sent).status_code >= 400
+    answer = root.http.post(
+        f"{page}/files/eos/user/r/root/?j",
+        data={"act": "bput"},
+        files={"f": ("x", b"x")},
+        headers={"Origin": page},
+        timeout=30,
+    )
+    assert answer.status_code >= 400
     assert not stack.host(stack.group("control_plane")[0]).file("/srv/eos/user/r/root").exists
 
 

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from http.cookiejar import Cookie
+from http.cookiejar import Cookie, CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,7 +58,7 @@ class Scanned:
         return [one for one in self.findings if one.level > LOW]
 
 
-def scan(url: str, folder: Path, *, pages: Sequence[str] = (), cookies: Iterable[Cookie] = ()) -> Scanned:
+def scan(url: str, folder: Path, *, pages: Sequence[str] = (), cookies: CookieJar | None = None) -> Scanned:
     """Scans a site.
 
     Args:
@@ -78,7 +78,7 @@ def scan(url: str, folder: Path, *, pages: Sequence[str] = (), cookies: Iterable
     ]  # fmt: skip
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
     started = time.monotonic()
-    sent = _cookies(url, cookies)
+    sent = _cookies(url, cookies or ())
     done = subprocess.run(command, env=environment, input=sent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(report_file.read_text())

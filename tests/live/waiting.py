@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def until(
-    check: Callable[[], T],
+    check: Callable[..., T | None],
     what: str,
     *,
     seconds: float,
@@ -18,7 +18,7 @@ def until(
     """Calls `check` until it gives something true, and returns that.
 
     Args:
-        check: What is looked at.
+        check: What is looked at. It is called with nothing; a lambda in a loop has what it goes through as defaults.
         what: What is waited for, for the message: "the node is ready".
         seconds: How long it may take.
         every: Seconds between two looks.

@@ -71,11 +71,11 @@ def pebble(
         "profiles": {"default": {"description": "short-lived", "validityPeriod": seconds}},
     }
     (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
-    names = [
+    names: list[str | Path] = [
         tools.path("pebble-challtestsrv"), "-defaultIPv4", HOST, "-defaultIPv6", "", "-dnsserver", f"{HOST}:{dns}",
         "-management", f"{HOST}:{dns_management}", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "",
     ]  # fmt: skip
-    issues = [tools.path("pebble"), "-config", folder / "pebble.json", "-dnsserver", f"{HOST}:{dns}"]
+    issues: list[str | Path] = [tools.path("pebble"), "-config", folder / "pebble.json", "-dnsserver", f"{HOST}:{dns}"]
     made = Pebble(
         f"https://{HOST}:{port}/dir", folder / "ca.crt", f"https://{HOST}:{management}", folder / "pebble.log"
     )

@@ -57,7 +57,7 @@ class KubernetesApi:
         for argv, port in ((self._etcd, self._etcd_port), (self._server, self.port)):
             with (self.folder / "log").open("ab") as log:
                 self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
-            until(lambda port=port: listens(port), f"{argv[0]} listens", seconds=60, every=0.1)  # type: ignore[misc]
+            until(lambda port=port: listens(port), f"{argv[0]} listens", seconds=60, every=0.1)
         until(lambda: self.kubectl("get", "--raw=/readyz") == "ok", "it is ready", seconds=60, through=AssertionError)
 
     @property

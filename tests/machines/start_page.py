@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.live.ports import free_ports
 from tests.live.waiting import until
@@ -86,6 +86,13 @@ def focused(page: Page) -> str:
     """What has the focus, by its name and value."""
     found: str = page.evaluate("[document.activeElement.name, document.activeElement.value].filter(x => x).join(' ')")
     return found or str(page.evaluate("document.activeElement.textContent.trim()"))
+
+
+def height(shown: Locator) -> float:
+    """Of something on a page, in pixels."""
+    box = shown.bounding_box()
+    assert box is not None
+    return box["height"]
 
 
 def overflow(page: Page) -> int:

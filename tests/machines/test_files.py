@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import pytest
@@ -215,9 +216,10 @@ WRITES = (
 @pytest.mark.parametrize(("method", "path", "kind"), WRITES)
 def test_nobody_writes_in_anothers_home(page: Page, ada: Visitor, method: str, path: str, kind: str) -> None:
     before = sorted(page.home("bob").iterdir())
-    more = {"data": {"act": "bput"}, "files": {"f": ("x.txt", b"x")}} if kind == "multipart" else {"data": b"x"}
+    form: dict[str, Any] = {"data": {"act": "bput"}, "files": {"f": ("x.txt", b"x")}}
+    more = form if kind == "multipart" else {"data": b"x"}
     headers = {"Origin": page.url, copyparty.USER_HEADER: "bob", KEY: "1"}
-    answer = ada.http.request(method, f"{page.url}/files{path}", headers=headers, timeout=20, **more)  # type: ignore[arg-type]
+    answer = ada.http.request(method, f"{page.url}/files{path}", headers=headers, timeout=20, **more)
     assert answer.status_code >= 400
     assert SECRET not in answer.content
     assert (sorted(page.home("bob").iterdir()), (page.home("ada") / "mine.txt").exists()) == (before, False)
@@ -386,7 +388,7 @@ def test_nobody_makes_or_revokes_links_to_what_is_not_theirs(ada: Visitor, bob: 
     ("key", "more"),
     [("short", {}), ("a-link-to-write", {"perms": ["read", "write"]}), ("a-link-to-drop", {"perms": ["write"]})],
 )
-def test_a_link_against_the_rule_is_refused(page: Page, ada: Visitor, key: str, more: dict[str, object]) -> None:
+def test_a_link_against_the_rule_is_refused(page: Page, ada: Visitor, key: str, more: dict[str, Any]) -> None:
     (page.home("ada") / "ruled.txt").write_text("x")
     answer = ada.share(f"{ADA}ruled.txt", key, **more)
     assert answer.status_code == 500

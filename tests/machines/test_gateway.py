@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,8 @@ def echo() -> Iterator[str]:
 class Gateway:
     """A Caddy with our settings, in a folder of its own."""
 
-    def __init__(self, folder: Path, echo: str, https: int, http: int, config: GatewayConfig) -> None:
+    def __init__(self, folder: Path, echo: str, ports: Sequence[int], config: GatewayConfig) -> None:
+        https, http = ports
         self.folder, self._echo, self.https = folder, echo, https
         self.address = f"{HOST}:{https}"
         self.listens = {running_caddy.HTTPS: self.address, running_caddy.HTTP: f"{HOST}:{http}"}
@@ -170,7 +171,7 @@ def by_acme(folder: Path, echo: str, *, with_accounts: bool = False, **more: Any
         folder / "pebble", http_port=http, https_port=https, seconds=SECONDS, with_accounts=with_accounts
     ) as authority:
         given = {"kind": "acme", "directory": authority.directory, "authority": str(authority.vouches), **more}
-        gateway = Gateway(folder, echo, https, http, GatewayConfig(hostname=NAME, certificate=given))
+        gateway = Gateway(folder, echo, [https, http], GatewayConfig(hostname=NAME, certificate=given))
         (folder / "acme.crt").write_text(authority.vouches.read_text())
         gateway.write(looks_each_second)
         yield gateway, authority
@@ -220,7 +221,7 @@ def test_without_the_authority_tunnels_and_addresses_go_on(tmp_path: Path, echo:
 def test_the_stacks_own_is_renewed_by_nobody_but_caddy(
     tmp_path: Path, echo: str, line: Callable[[Gateway], Line]
 ) -> None:
-    gateway = Gateway(tmp_path, echo, *free_ports(2), GatewayConfig(hostname=NAME))
+    gateway = Gateway(tmp_path, echo, free_ports(2), GatewayConfig(hostname=NAME))
 
     def short(made: dict[str, Any]) -> None:
         looks_each_second(made)
@@ -234,7 +235,7 @@ def test_the_stacks_own_is_renewed_by_nobody_but_caddy(
 
 
 def test_another_one_for_addresses_drops_nothing(tmp_path: Path, echo: str, line: Callable[[Gateway], Line]) -> None:
-    gateway = Gateway(tmp_path, echo, *free_ports(2), GatewayConfig())
+    gateway = Gateway(tmp_path, echo, free_ports(2), GatewayConfig())
     gateway.write()
     with gateway.runs():
         old = gateway.eventually("127.0.0.1", lambda: gateway.authority.certificate)
@@ -257,7 +258,7 @@ def test_files_are_served_and_others_take_their_place_without_dropping_anything(
         chain, key = issue_certificate([name], authority=public, authority_key=public_key)
         return GatewayConfig(hostname=NAME, certificate={"kind": "files", "chain": chain, "key": key})
 
-    gateway = Gateway(tmp_path, echo, *free_ports(2), files(NAME))
+    gateway = Gateway(tmp_path, echo, free_ports(2), files(NAME))
     gateway.write()
     with gateway.runs():
         old = gateway.eventually(NAME, lambda: public)

@@ -54,7 +54,7 @@ def homes(disk: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProce
             "data": {name: {"readers": ["atlas"], "writers": []} for name in data}, **edited,
         }  # fmt: skip
         (tmp_path / "homes.json").write_text(json.dumps(table))
-        command = [sys.executable, FILES / "homes.py", tmp_path / "homes.json"]
+        command: list[str | Path] = [sys.executable, FILES / "homes.py", tmp_path / "homes.json"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return bring_about

@@ -68,8 +68,8 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         _write(kernel / "setup.sh", start)
     _write(home / "inside.py", INSIDE.read_text())
     _write(home / "answer.json", "")
-    for path in home.rglob("*"):
-        os.chown(path, image_root.USER, image_root.USER)
+    for file in home.rglob("*"):
+        os.chown(file, image_root.USER, image_root.USER)
     command = 'cd; . "$1/setup.sh"; mkdir -p "$JUPYTER_RUNTIME_DIR"; exec python3 ~/inside.py "$2" ~/answer.json'
     with image_root.running(
         "session",

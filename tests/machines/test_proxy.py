@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 from tornado.httpserver import HTTPServer
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, url
 from tornado.websocket import WebSocketHandler
 
 from components import hub_pods
@@ -43,9 +43,9 @@ def session() -> Iterator[int]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        routes = [("/user/ada/echo", Echo), ("/user/ada/page", Page)]
-        pinging = {"websocket_ping_interval": PING_SECONDS, "websocket_ping_timeout": PING_SECONDS}
-        HTTPServer(Application(routes, **pinging)).listen(port, HOST)  # type: ignore[arg-type]
+        routes = [url("/user/ada/echo", Echo), url("/user/ada/page", Page)]
+        made = Application(routes, websocket_ping_interval=PING_SECONDS, websocket_ping_timeout=PING_SECONDS)
+        HTTPServer(made).listen(port, HOST)
 
     loop.run_until_complete(serve())
     thread = threading.Thread(target=loop.run_forever)

@@ -4,7 +4,7 @@ import html
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.cookiejar import Cookie
+from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -51,15 +51,15 @@ def site(*, escapes: bool) -> Iterator[str]:
 
 
 @pytest.fixture
-def cookies() -> list[Cookie]:
+def cookies() -> CookieJar:
     """Of a browser that is signed in."""
     jar = requests.cookies.RequestsCookieJar()
     jar.set("signed", "in", domain=HOST, path="/")
-    return list(jar)
+    return jar
 
 
 @pytest.mark.parametrize("escapes", [True, False])
-def test_a_form_that_shows_what_one_sends_is_found(tmp_path: Path, cookies: list[Cookie], *, escapes: bool) -> None:
+def test_a_form_that_shows_what_one_sends_is_found(tmp_path: Path, cookies: CookieJar, *, escapes: bool) -> None:
     with site(escapes=escapes) as url:
         found = scan(url, tmp_path, cookies=cookies)
     assert found.findings, "some headers are missing, which is low"

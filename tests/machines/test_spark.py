@@ -131,9 +131,9 @@ def sessions(api: KubernetesApi, hub: Callable[..., Any]) -> dict[str, dict[str,
 def executor(api: KubernetesApi, sessions: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The pod that Spark makes of what ada's session was told."""
     assert sessions
-    told = api.kubectl("get", "secret", NAMESPACES[ADA], "--namespace=sessions", "--output=jsonpath={.data}")
-    told = json.loads(told)
-    pod = yaml.safe_load(_decoded(told["executor.yaml"]))
+    data = api.kubectl("get", "secret", NAMESPACES[ADA], "--namespace=sessions", "--output=jsonpath={.data}")
+    told = json.loads(data)
+    pod: dict[str, Any] = yaml.safe_load(_decoded(told["executor.yaml"]))
     defaults = dict(line.split(" ", 1) for line in _decoded(told["spark-defaults.conf"]).splitlines())
     container = pod["spec"]["containers"][0]
     container["image"] = defaults["spark.kubernetes.container.image"]

@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.ui.killEnabled": "false",
     "spark.driver.bindAddress": "127.0.0.1",
-    **drivers.history(SimpleNamespace(home=HOME), 30),
+    **drivers.history(HOME, 30),
 }
 CONNECT = "from pyspark.sql import SparkSession\nsc = SparkSession.builder.getOrCreate().sparkContext\n"
 WORK = """\
@@ -66,7 +65,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cluster = folder / "cluster"
     cluster.mkdir()
     (cluster / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in DEFAULTS.items()))
-    offered = drivers.bundles(SimpleNamespace(bundles={"Few partitions": {"spark.sql.shuffle.partitions": "3"}}))
+    offered = drivers.bundles({"Few partitions": {"spark.sql.shuffle.partitions": "3"}})
     (cluster / "sparkconnector_bundles.json").write_text(json.dumps(offered))
     users = folder / "users"
     users.mkdir()

@@ -15,6 +15,7 @@ from tests.machines.start_page import (
     chromium_here,
     focused,
     has_started,
+    height,
     hub_with,
     overflow,
     picture,
@@ -79,7 +80,7 @@ def test_nothing_is_wider_than_a_phone_and_all_controls_have_names(
     expect(page.get_by_text("Start as before")).to_be_visible()
     assert page.evaluate(NAMES_OF_CONTROLS) == []
     assert overflow(page) == 0
-    assert page.get_by_role("button", name="Start", exact=True).bounding_box()["height"] >= 32  # type: ignore[index]
+    assert height(page.get_by_role("button", name="Start", exact=True)) >= 32
     picture(page, request, f"start-page-{window['width']}")
     page.get_by_label("Script").fill("/etc/passwd")
     page.get_by_role("button", name="Start", exact=True).click()

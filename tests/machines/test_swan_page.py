@@ -17,6 +17,7 @@ from tests.machines.start_page import (
     focused,
     has_started,
     headers,
+    height,
     hub_with,
     overflow,
     picture,
@@ -154,7 +155,7 @@ def test_nothing_is_wider_than_a_phone_and_all_of_it_is_the_hubs(
     assert {host for _, host in answers if host} == {"127.0.0.1"}
     assert page.evaluate(NAMES_OF_CONTROLS) == []
     assert overflow(page) == 0
-    assert page.get_by_role("button", name="Start", exact=True).bounding_box()["height"] >= 32  # type: ignore[index]
+    assert height(page.get_by_role("button", name="Start", exact=True)) >= 32
     picture(page, request, f"swan-{window['width']}")
     page.get_by_label("Environment script").fill("/etc/passwd")
     start(page)

@@ -16,6 +16,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,8 @@ def client(server: XRootD, tmp_path: Path) -> Iterator[Client]:
 @pytest.fixture
 def place(shared: Client, request: pytest.FixtureRequest) -> Path:
     """A folder of ada's for one test."""
-    folder = shared.home("ada") / request.node.name.split("[")[0]
+    test: str = request.node.name
+    folder = shared.home("ada") / test.split("[", maxsplit=1)[0]
     as_user(ADA, lambda: folder.mkdir(exist_ok=True))
     return folder
 
@@ -102,7 +104,7 @@ def opened_by(uid: int, work: Callable[[], int]) -> int:
     return descriptor
 
 
-def sha256(content: bytes) -> str:
+def sha256(content: bytes | bytearray) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
@@ -242,12 +244,12 @@ def test_writing_in_all_ways(place: Path) -> None:
         assert file.read_bytes()[5000:5003] == b"abc"
         assert refused(errno.EPERM, lambda: os.link(file, place / "hard"))
         os.utime(file, (1, 1))
-        with file.open("r+") as opened:
-            os.posix_fallocate(opened.fileno(), 0, 20_000)
+        with file.open("r+") as writable:
+            os.posix_fallocate(writable.fileno(), 0, 20_000)
         assert file.stat().st_size == 20_000
-        with file.open("r+") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX)
-            fcntl.lockf(opened, fcntl.LOCK_EX)
+        with file.open("r+") as locked:
+            fcntl.flock(locked, fcntl.LOCK_EX)
+            fcntl.lockf(locked, fcntl.LOCK_EX)
 
     as_user(ADA, work)
 
@@ -438,7 +440,7 @@ def test_no_way_around_through_what_somebody_else_has_open(private: Path) -> Non
             lambda: os.open(f"/proc/self/fd/{file_of_ada}", os.O_RDONLY),
             lambda: os.open(f"/proc/self/fd/{file_of_ada}", os.O_WRONLY),
         ):
-            assert as_user(BOB, lambda work=work: refused(errno.EACCES, work))
+            assert as_user(BOB, partial(refused, errno.EACCES, work))
     finally:
         for opened in (folder_of_ada, file_of_ada):
             os.close(opened)
@@ -447,7 +449,7 @@ def test_no_way_around_through_what_somebody_else_has_open(private: Path) -> Non
 def test_an_unknown_uid_is_refused_before_the_server_is_asked(shared: Client, well: XRootD) -> None:
     before = well.told()
     for work in (lambda: os.listdir(shared.mountpoint), (shared.mountpoint / "user").stat):
-        assert as_user(STRANGER, lambda work=work: refused(errno.EACCES, work))
+        assert as_user(STRANGER, partial(refused, errno.EACCES, work))
     assert well.told() == before
 
 
@@ -556,11 +558,12 @@ def limited(server: XRootD) -> Iterator[Path]:
     subprocess.run(["mount", "-o", "loop", image, disk], check=True)
     try:
         subvolume = disk / "carol"
-        for command in (
+        commands: tuple[list[str | Path], ...] = (
             ["quota", "enable", disk],
             ["subvolume", "create", subvolume],
             ["qgroup", "limit", "20M", subvolume],
-        ):
+        )
+        for command in commands:
             subprocess.run(["btrfs", *command], check=True, stdout=subprocess.DEVNULL)
         os.chown(subvolume, 1094, 1094)
         yield subvolume
@@ -664,9 +667,7 @@ def test_a_server_that_is_silent_gives_errors_in_time(server: XRootD, client: Cl
 def test_what_is_open_stays_open_when_the_server_is_started_anew(server: XRootD, client: Client) -> None:
     place = client.start().home("ada")
 
-    kept, gone = (
-        opened_by(ADA, lambda name=name: os.open(place / name, os.O_CREAT | os.O_RDWR)) for name in ("kept", "gone")
-    )
+    kept, gone = (opened_by(ADA, partial(os.open, place / name, os.O_CREAT | os.O_RDWR)) for name in ("kept", "gone"))
     try:
         assert os.write(kept, b"before ") == 7
 

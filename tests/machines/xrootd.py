@@ -56,7 +56,7 @@ def as_user(uid: int, work: Callable[[], T]) -> T:
     good, result = pickle.loads(told)  # noqa: S301 - our own child wrote it
     if not good:
         raise result
-    return result  # type: ignore[no-any-return]
+    return result  # type: ignore[no-any-return]  # it is what `work` gave
 
 
 def shell(uid: int, folder: Path, script: str) -> str:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import ansible_runner  # type: ignore[import-untyped]
+import ansible_runner
 import testinfra
 import yaml
 from testinfra.host import Host
 
 import software
 from components import eos, playbook_run
-from components.auth import user_id
 from components.certificates import issue_certificate, new_authority
 from components.eos import DataConfig, EosConfig
 from components.playbook import PLAYBOOKS, common_variables
 from components.secrets import new_keytab, new_password, new_ssh_key
+from components.sign_in.user_ids import user_id
 from components.sources import base_image, files, leftovers, network, nspawn, ssh, variables
 from components.sources.records import MachineSpec
 from software import Keys, sealed

@@ -15,9 +15,9 @@ from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 import software
-from components.auth import user_id
 from components.playbook import PLAYBOOKS
 from components.secrets import new_ssh_key
+from components.sign_in.user_ids import user_id
 from engine.versions import VERSIONS
 from tests.live.waiting import until
 from tests.roles import gpus

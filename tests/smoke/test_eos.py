@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from components.auth import user_id
 from components.eos import PORT, home
+from components.sign_in.user_ids import user_id
 from tests.live.stack import LiveStack
 from tests.live.waiting import until
 

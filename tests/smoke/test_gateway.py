@@ -3,6 +3,7 @@
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlparse
 
@@ -75,7 +76,7 @@ def _need_own(stack: LiveStack) -> None:
         pytest.skip(f"the certificate is of kind {kind}")
 
 
-def _connect(stack: LiveStack, context: ssl.SSLContext) -> dict[str, object] | None:
+def _connect(stack: LiveStack, context: ssl.SSLContext) -> Mapping[str, object] | None:
     """Connects as a browser does; returns the server's certificate."""
     url = urlparse(stack.url)
     assert url.hostname
@@ -83,4 +84,4 @@ def _connect(stack: LiveStack, context: ssl.SSLContext) -> dict[str, object] | N
         socket.create_connection((url.hostname, url.port or 443), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname=url.hostname) as encrypted,
     ):
-        return encrypted.getpeercert()  # type: ignore[return-value]
+        return encrypted.getpeercert()

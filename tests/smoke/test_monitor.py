@@ -4,7 +4,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import quote, urlparse
 
 import pytest
 import requests
@@ -88,13 +88,13 @@ def test_no_alert_is_raised_on_a_sound_stack(ask: Ask) -> None:
     ],
 )
 def test_there_are_figures_of(ask: Ask, query: str) -> None:
-    until(lambda: ask(f"query?query={requests.utils.quote(query)}")["result"], query, seconds=45, every=3)
+    until(lambda: ask(f"query?query={quote(query)}")["result"], query, seconds=45, every=3)
 
 
 def test_how_full_the_disk_of_homes_is_known(stack: LiveStack, ask: Ask) -> None:
     if not stack.parts["eos"].get("homes"):
         pytest.skip("homes on the stack's own server")
-    (homes,) = ask("query?query=" + requests.utils.quote('node_filesystem_size_bytes{mountpoint="/srv/eos"}'))["result"]
+    (homes,) = ask("query?query=" + quote('node_filesystem_size_bytes{mountpoint="/srv/eos"}'))["result"]
     assert homes["metric"]["node"] == stack.group("control_plane")[0]
 
 

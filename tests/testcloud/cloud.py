@@ -157,7 +157,7 @@ def _remove() -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     for name in _control_groups():
-        cgroups.remove(name)  # type: ignore[arg-type] - only its text counts
+        cgroups.remove(name)  # type: ignore[arg-type]  # only its text counts
     for point in _mounts():  # volumes that servers boot from
         run("umount", point)
     for device in _loop_devices():

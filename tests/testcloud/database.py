@@ -23,13 +23,15 @@ def start(installed: Path) -> None:
     usr = installed / "usr"
     if not FOLDER.exists():
         FOLDER.mkdir(parents=True)
-        made = ["bash", usr / "bin/mariadb-install-db", "--no-defaults", f"--basedir={usr}", "--user=root",
-                f"--datadir={FOLDER}", "--skip-test-db", "--auth-root-authentication-method=normal",
-                f"--lc-messages-dir={usr / 'share/mysql'}"]  # fmt: skip
+        made: list[str | Path] = [
+            "bash", usr / "bin/mariadb-install-db", "--no-defaults", f"--basedir={usr}", "--user=root",
+            f"--datadir={FOLDER}", "--skip-test-db", "--auth-root-authentication-method=normal",
+            f"--lc-messages-dir={usr / 'share/mysql'}",
+        ]  # fmt: skip
         done = subprocess.run(made, env=own, capture_output=True, text=True, check=False)
         if done.returncode:
             raise processes.CloudError(f"test cloud: MariaDB's tables cannot be made: {done.stdout}{done.stderr}")
-    argv = [
+    argv: list[str | Path] = [
         usr / "sbin/mariadbd", "--no-defaults", "--user=root", f"--datadir={FOLDER}", f"--socket={_SOCKET}",
         f"--lc-messages-dir={usr / 'share/mysql'}", f"--plugin-dir={usr / 'lib/mysql/plugin'}",
         f"--bind-address={names.LOOPBACK}", f"--port={names.PORTS['mariadb']}", "--max-connections=800",
@@ -55,7 +57,7 @@ def _succeeds(installed: Path, statement: str) -> bool:
 
 
 def _ask(installed: Path, statements: str) -> subprocess.CompletedProcess[str]:
-    client = [installed / "usr/bin/mariadb", "--no-defaults", f"--socket={_SOCKET}", "--user=root"]
+    client: list[str | Path] = [installed / "usr/bin/mariadb", "--no-defaults", f"--socket={_SOCKET}", "--user=root"]
     return subprocess.run(
         client, input=statements, env=_environment(installed), capture_output=True, text=True, check=False
     )

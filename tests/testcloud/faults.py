@@ -55,14 +55,14 @@ class Faults:
 @contextmanager
 def proxy(faults: Faults, clouds: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Runs the proxy; gives the clouds, which are as clouds.yaml has them, so that they lead through it."""
-    servers = {service: ThreadingHTTPServer((names.LOOPBACK, 0), _Handler) for service in _SERVICES}
+    servers = {service: _Server((names.LOOPBACK, 0), _Handler) for service in _SERVICES}
     addresses = {
         f"{names.LOOPBACK}:{names.PORTS[service]}".encode(): f"{names.LOOPBACK}:{server.server_port}".encode()
         for service, server in servers.items()
     }
     for service, server in servers.items():
         server.daemon_threads = True
-        server.faults, server.addresses, server.upstream = faults, addresses, names.PORTS[service]  # type: ignore[attr-defined]
+        server.faults, server.addresses, server.upstream = faults, addresses, names.PORTS[service]
         Thread(target=server.serve_forever, daemon=True).start()
     try:
         written = yaml.safe_dump(clouds).encode()
@@ -75,12 +75,18 @@ def proxy(faults: Faults, clouds: dict[str, Any]) -> Iterator[dict[str, Any]]:
             server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    faults: Faults
+    addresses: dict[bytes, bytes]
+    upstream: int
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Any
+    server: _Server
 
     def _handle(self) -> None:
-        faults: Faults = self.server.faults
+        faults = self.server.faults
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         sleep(faults.delay_seconds)
         status = faults.status(self.command, self.path)

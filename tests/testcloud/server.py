@@ -14,6 +14,7 @@ from openstack.connection import Connection
 from components.secrets import new_ssh_key
 from components.sources import files
 from tests.live import waiting
+from tests.testcloud import apis
 from tests.testcloud.preparation import IMAGE
 
 PATIENCE_SECONDS = 180.0  # a server answers after 10 s on an idle computer
@@ -63,8 +64,8 @@ def ask_for(cloud: Connection, name: str, network: str, keys: Keys, groups: list
     """Asks for a server and does not wait for it."""
     return cloud.compute.create_server(
         name=name,
-        image_id=cloud.image.find_image(IMAGE).id,
-        flavor_id=cloud.compute.find_flavor("small").id,
+        image_id=apis.image(cloud).find_image(IMAGE, ignore_missing=False).id,
+        flavor_id=cloud.compute.find_flavor("small", ignore_missing=False).id,
         networks=[{"uuid": network}],
         **more,
         user_data=keys.user_data(),

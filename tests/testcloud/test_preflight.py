@@ -28,7 +28,7 @@ from components.certificates import issue_certificate, new_authority
 from components.sources import cloud, openstack_preflight
 from operations.stack import PROJECT, pulumi_program
 from tests.preflight import assert_happened
-from tests.testcloud import names
+from tests.testcloud import apis, names
 from tests.testcloud.preparation import IMAGE
 from tests.testcloud.project import environment
 from tests.testcloud.server import until
@@ -121,7 +121,7 @@ GOOD = Wish()
 
 @pytest.fixture(scope="module")
 def made(admin: Connection, demo: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    identity, password = admin.identity, str(demo.config.get_auth_args()["password"])
+    identity, password = apis.identity(admin), str(demo.config.get_auth_args()["password"])
     project = identity.create_project(name=NAME, domain_id="default")
     users = {
         "member": identity.create_user(name=NAME, password=password, domain_id="default"),
@@ -134,7 +134,7 @@ def made(admin: Connection, demo: Connection, tmp_path_factory: pytest.TempPathF
         place = Place(project, password, demo, admin, tmp_path_factory.mktemp("clouds"), environment)
         try:
             for role, user in users.items():
-                identity.assign_project_role_to_user(project, user, identity.find_role(role))
+                identity.assign_project_role_to_user(project, user, identity.find_role(role, ignore_missing=False))
             place.add_cloud("lab", place.account())
             place.add_cloud("administration", place.account(f"{NAME}-admin"))
             settings = Clouds(config_files=[str(place.folder / "clouds.yaml")], load_envvars=False)
@@ -185,11 +185,11 @@ def half_made(place: Place) -> Iterator[Place]:
     security = [
         cloud_.network.create_security_group(name=name) for name in (NAME, f"{NAME}-control-plane", f"{NAME}-gateway")
     ]
-    for group, rules in zip(security, (2, 1, 4), strict=True):
-        cloud_.network.set_tags(group, [NAME])
+    for one, rules in zip(security, (2, 1, 4), strict=True):
+        cloud_.network.set_tags(one, [NAME])
         for port in range(1, rules + 1):
             cloud_.network.create_security_group_rule(
-                security_group_id=group.id, direction="ingress", protocol="tcp", port_range_min=port,
+                security_group_id=one.id, direction="ingress", protocol="tcp", port_range_min=port,
                 port_range_max=port,
             )  # fmt: skip
     server = _server(place, f"{NAME}-worker-1", "fake")
@@ -201,8 +201,8 @@ def half_made(place: Place) -> Iterator[Place]:
         for group in groups:
             cloud_.compute.delete_server_group(group)
         cloud_.compute.delete_keypair(key)
-        for group in security:
-            cloud_.network.delete_security_group(group)
+        for one in security:
+            cloud_.network.delete_security_group(one)
 
 
 def test_what_the_stack_has_already_is_not_counted_twice(half_made: Place) -> None:
@@ -219,7 +219,7 @@ def test_what_the_stack_has_already_is_not_counted_twice(half_made: Place) -> No
 
 @pytest.mark.usefixtures("place")
 def test_a_shared_address_has_to_be_a_free_one_of_the_network(admin: Connection) -> None:
-    network = admin.network.find_network("prov")
+    network = admin.network.find_network("prov", ignore_missing=False)
     port = admin.network.create_port(network_id=network.id, name=NAME)
     try:
         taken = port.fixed_ips[0]["ip_address"]
@@ -337,18 +337,19 @@ def test_a_network_that_is_not_there_or_takes_no_servers_is_told(place: Place) -
 
 def test_an_image_that_is_not_there_or_too_large_is_told(place: Place) -> None:
     assert_happened("unknown image", replace(GOOD, image="debian12").said())
-    asked = {"container_format": "bare", "disk_format": "raw", "data": b"x"}
-    former = place.connection.image.create_image(name=NAME, allow_duplicates=True, **asked)
+    asked: dict[str, Any] = {"container_format": "bare", "disk_format": "raw", "data": b"x"}
+    images = apis.image(place.connection)
+    former = images.create_image(name=NAME, allow_duplicates=True, **asked)
     # Glance tells in whole seconds which one is the latest.
     until(lambda: f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}" > former.created_at, what="the next second")
-    latter = place.connection.image.create_image(name=NAME, allow_duplicates=True, min_disk=20, min_ram=4096, **asked)
+    latter = images.create_image(name=NAME, allow_duplicates=True, min_disk=20, min_ram=4096, **asked)
     try:
         assert_happened("flavor too small for the image", replace(GOOD, image=NAME).said())
-        place.connection.image.delete_image(latter)
+        images.delete_image(latter)
         assert replace(GOOD, image=NAME).said() == []
     finally:
-        place.connection.image.delete_image(former)
-        place.connection.image.delete_image(latter, ignore_missing=True)
+        images.delete_image(former)
+        images.delete_image(latter, ignore_missing=True)
 
 
 def test_flavors_that_are_not_there_or_too_small_are_told(place: Place) -> None:
@@ -531,9 +532,9 @@ def test_a_newcomer_sees_what_a_stack_in_a_cloud_would_make(
 def _server(place: Place, name: str, flavor: str) -> Any:
     return place.connection.compute.create_server(
         name=name,
-        image_id=place.connection.image.find_image(IMAGE).id,
-        flavor_id=place.connection.compute.find_flavor(flavor).id,
-        networks=[{"uuid": place.connection.network.find_network("prov").id}],
+        image_id=apis.image(place.connection).find_image(IMAGE, ignore_missing=False).id,
+        flavor_id=place.connection.compute.find_flavor(flavor, ignore_missing=False).id,
+        networks=[{"uuid": place.connection.network.find_network("prov", ignore_missing=False).id}],
         metadata={"cygnet_stack": STACK},
     )
 

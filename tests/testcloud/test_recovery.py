@@ -13,7 +13,7 @@ from components.errors import CygnetError
 from components.sources import cloud_resources
 from operations import down, leftovers, takeover, up
 from operations.cloud_state import State
-from tests.testcloud import names
+from tests.testcloud import apis, names
 from tests.testcloud.faults import Faults, proxy
 from tests.testcloud.project import Project
 
@@ -39,8 +39,10 @@ class Own:
 
 @pytest.fixture(scope="module")
 def own(demo: Connection, admin: Connection) -> Iterator[Own]:
-    made = admin.identity.create_project(name=f"test-{STACK}", domain_id="default")
-    admin.identity.assign_project_role_to_user(made, demo.current_user_id, admin.identity.find_role("member"))
+    identity = apis.identity(admin)
+    made = identity.create_project(name=f"test-{STACK}", domain_id="default")
+    member = identity.find_role("member", ignore_missing=False)
+    identity.assign_project_role_to_user(made, str(demo.current_user_id), member)
     clouds = yaml.safe_load(names.CLOUDS.read_text())
     clouds["clouds"]["demo"]["auth"]["project_name"] = made.name
     try:
@@ -48,7 +50,7 @@ def own(demo: Connection, admin: Connection) -> Iterator[Own]:
     finally:
         for group in admin.network.security_groups(project_id=made.id):
             admin.network.delete_security_group(group)
-        admin.identity.delete_project(made)
+        identity.delete_project(made)
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_the_address_has_a_port_without_a_server(program: Program, demo: Connect
 def test_it_leads_to_another_control_plane_when_the_one_that_has_it_is_off(program: Program, demo: Connection) -> None:
     outputs = program.outputs()
     first = until(lambda: _who(outputs))
-    server = demo.compute.find_server(f"{OURS}-{first}")
+    server = demo.compute.find_server(f"{OURS}-{first}", ignore_missing=False)
     demo.compute.stop_server(server)
     try:
         second = until(lambda: {_who(outputs)} - {first, None}, seconds=60).pop()

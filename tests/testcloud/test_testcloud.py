@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from tests.testcloud import names, network
+from tests.testcloud import apis, names, network
 from tests.testcloud.preparation import IMAGE
 from tests.testcloud.server import Keys, address, ask_for, opens, until
 from tests.testcloud.settings import HOSTS
@@ -38,10 +38,11 @@ def servers(demo: Connection, tmp_path_factory: pytest.TempPathFactory) -> Itera
     subnet = demo.network.create_subnet(
         network_id=inner.id, ip_version=4, cidr="192.168.90.0/24", dns_nameservers=["192.0.2.53"]
     )
-    outer = demo.network.find_network("ext")
+    outer = demo.network.find_network("ext", ignore_missing=False)
     router = demo.network.create_router(name="test", external_gateway_info={"network_id": outer.id})
     demo.network.add_interface_to_router(router, subnet=subnet.id)
-    near = ask_for(demo, "test-near", demo.network.find_network("prov").id, keys, ["test-ssh"], key_name="test")
+    ours = demo.network.find_network("prov", ignore_missing=False)
+    near = ask_for(demo, "test-near", ours.id, keys, ["test-ssh"], key_name="test")
     far = ask_for(demo, "test-far", inner.id, keys, ["test-ssh"], key_name="test")
     try:
         near_address = address(demo, near)
@@ -138,10 +139,11 @@ def test_no_packet_of_a_server_leaves_this_computer(servers: Servers) -> None:
 
 def test_a_volume_is_a_disk_of_the_server_until_it_is_detached(demo: Connection, servers: Servers) -> None:
     until(lambda: servers.keys.ssh(servers.near_address, "true").returncode == 0)
-    volume = demo.block_storage.create_volume(name="test", size=1)
-    demo.block_storage.wait_for_status(volume, "available", interval=1, wait=60)
+    volumes = apis.block_storage(demo)
+    volume = volumes.create_volume(name="test", size=1)
+    volumes.wait_for_status(volume, "available", interval=1, wait=60)
     attached = demo.compute.create_volume_attachment(servers.near, volume_id=volume.id)
-    demo.block_storage.wait_for_status(volume, "in-use", interval=1, wait=60)
+    volumes.wait_for_status(volume, "in-use", interval=1, wait=60)
     try:
         says = servers.keys.says
         assert says(servers.near_address, f"sudo blockdev --getsize64 {attached.device}") == str(1 << 30)
@@ -149,10 +151,10 @@ def test_a_volume_is_a_disk_of_the_server_until_it_is_detached(demo: Connection,
         says(servers.near_address, f"sudo mount {attached.device} /mnt && sudo umount /mnt")
     finally:
         demo.compute.delete_volume_attachment(servers.near, volume)
-        demo.block_storage.wait_for_status(volume, "available", interval=1, wait=60)
+        volumes.wait_for_status(volume, "available", interval=1, wait=60)
     assert servers.keys.ssh(servers.near_address, f"test -e {attached.device}").returncode == 1
-    demo.block_storage.delete_volume(volume)
-    demo.block_storage.wait_for_delete(volume, interval=1, wait=60)
+    volumes.delete_volume(volume)
+    volumes.wait_for_delete(volume, interval=1, wait=60)
     assert list(names.VOLUMES.iterdir()) == []
 
 
@@ -162,8 +164,8 @@ def test_a_volume_is_a_disk_of_the_server_until_it_is_detached(demo: Connection,
 def test_many_servers_are_only_said_to_be_there(demo: Connection) -> None:
     demo.compute.create_server(
         name="many",
-        image_id=demo.image.find_image(IMAGE).id,
-        flavor_id=demo.compute.find_flavor("fake").id,
+        image_id=apis.image(demo).find_image(IMAGE, ignore_missing=False).id,
+        flavor_id=demo.compute.find_flavor("fake", ignore_missing=False).id,
         networks="none",
         min_count=_MANY,
         max_count=_MANY,
@@ -185,8 +187,8 @@ def test_servers_of_a_group_are_kept_apart_and_one_too_many_is_refused(demo: Con
     made = [
         demo.compute.create_server(
             name=f"apart-{number}",
-            image_id=demo.image.find_image(IMAGE).id,
-            flavor_id=demo.compute.find_flavor("fake").id,
+            image_id=apis.image(demo).find_image(IMAGE, ignore_missing=False).id,
+            flavor_id=demo.compute.find_flavor("fake", ignore_missing=False).id,
             networks="none",
             scheduler_hints={"group": group.id},
         )
@@ -209,7 +211,7 @@ def test_servers_of_a_group_are_kept_apart_and_one_too_many_is_refused(demo: Con
 def test_a_deleted_server_leaves_nothing_on_this_computer(demo: Connection, tmp_path: Path) -> None:
     keys = Keys.new(tmp_path)
     before = network.namespaces()
-    made = ask_for(demo, "brief", demo.network.find_network("prov").id, keys, [])
+    made = ask_for(demo, "brief", demo.network.find_network("prov", ignore_missing=False).id, keys, [])
     demo.compute.wait_for_server(made, interval=1, wait=120)
     assert network.namespaces() == sorted([*before, names.server(made.id)])
     demo.compute.delete_server(made)

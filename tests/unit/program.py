@@ -73,7 +73,7 @@ class Engine(MockMonitor):
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
         if request.type == "pulumi:pulumi:Stack":
-            return super().RegisterResource(request)
+            return super().RegisterResource(request)  # type: ignore[no-untyped-call]  # gRPC's
         _ensure_event_loop()  # this is a thread of gRPC's
         inputs = rpc.deserialize_properties(request.object)
         resource = Asked(
@@ -100,7 +100,7 @@ class Engine(MockMonitor):
         }
         return resource_pb2.RegisterResourceResponse(
             urn=resource.urn,
-            id=None if self.preview else f"{resource.name}-id",
+            id="" if self.preview else f"{resource.name}-id",
             object=_sync_await(rpc.serialize_properties(state, {})),
         )
 
@@ -126,7 +126,7 @@ class Engine(MockMonitor):
         outputs = rpc.deserialize_properties(request.outputs)
         self.outputs[request.urn] = {key: plain(value) for key, value in outputs.items()}
         self.secret_outputs[request.urn] = frozenset(key for key, value in outputs.items() if is_secret(value))
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]  # gRPC's
 
     def of(self, type_: str) -> list[Asked]:
         """The resources of a type, by the last part of its token: "Playbook", "Deployment"."""
@@ -182,11 +182,13 @@ def run(
     engine = engine or Engine()
 
     async def inside() -> None:
-        set_mocks(None, project="cygnet", stack=stack_name, preview=engine.preview, monitor=engine)
+        # What mocks would be asked for, our own monitor answers.
+        set_mocks(None, project="cygnet", stack=stack_name, preview=engine.preview, monitor=engine)  # type: ignore[arg-type]
         pulumi.runtime.set_all_config(
             {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
         )
-        settings.set_root_resource(None)  # set_mocks made one, but the program makes its own
+        # It made a stack, too, but the program makes its own.
+        settings.set_root_resource(None)  # type: ignore[arg-type]
         await stack.run_in_stack(main or run_main)
 
     contextvars.copy_context().run(asyncio.run, inside())

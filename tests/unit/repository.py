@@ -118,7 +118,8 @@ class Reader:
 
     def catalogs(self) -> dict[str, str]:
         """The catalogs below the root by the folders that they are of."""
-        found, waiting = {}, [self.verified_root()]
+        found: dict[str, str] = {}
+        waiting = [self.verified_root()]
         while waiting:
             rows = self.catalog(waiting.pop()).execute("SELECT path, sha1 FROM nested_catalogs").fetchall()
             found |= {path.decode(): name.decode() for path, name in rows}

@@ -104,7 +104,7 @@ def running(settings: Path, https: str) -> Iterator[None]:
     """
     folder, binary = settings.parent, tools.path("caddy")
     environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder / "data")}
-    arguments = [binary, "run", "--config", settings, "--watch"]
+    arguments: list[str | Path] = [binary, "run", "--config", settings, "--watch"]
     log = folder / "caddy.log"
     with log.open("ab") as said, subprocess.Popen(arguments, env=environment, stderr=said) as process:
         try:

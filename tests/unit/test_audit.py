@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hub(folder: Path) -> Iterator[str]:
     hashed = PasswordHasher(1, 8, 1).hash(PASSWORD)
-    people = {"ada": {"groups": ["lab"]}, "root": {"admin": True}, "bob": {}}
+    people: dict[str, dict[str, Any]] = {"ada": {"groups": ["lab"]}, "root": {"admin": True}, "bob": {}}
     accounts = json.dumps({name: {"hash": hashed, "uid": 70000, **more} for name, more in people.items()})
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

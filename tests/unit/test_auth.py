@@ -11,10 +11,11 @@ import yaml
 from argon2 import PasswordHasher
 
 from components import copyparty
-from components.auth import AuthConfig, account_names, has_guests, user_id
+from components.auth import AuthConfig, account_names, has_guests
 from components.config import ConfigError, parse
 from components.sign_in.kerberos import KerberosConfig
 from components.sign_in.rights import RightsConfig
+from components.sign_in.user_ids import user_id
 from tests.unit import program
 from tests.unit.manifests import careless, violations
 

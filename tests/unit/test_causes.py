@@ -310,13 +310,39 @@ def test_a_start_that_takes_too_long_ends_with_the_reason(spawner: Any) -> None:
     assert counted.cause_of(error.value, unplaced=True) == counted.NO_ROOM
 
 
+def test_a_start_that_its_session_refuses_is_counted_as_that(spawner: Any) -> None:
+    ended = {"terminated": {"exitCode": 1, "message": "well so far\nsession refused: no software\n"}}
+    status = {"phase": "Running", "containerStatuses": [{"state": {"waiting": {}}, "lastState": ended}]}
+    spawner.told["sessions/session-ada"] = {"metadata": {}, "spec": PLACED, "status": status}
+    with pytest.raises(HTTPError) as error:
+        asyncio.run(wait_for_server(spawner, None))
+    assert format_exception(error.value)[0] == "no software"
+    assert counted.cause_of(error.value, unplaced=False) == counted.REFUSED
+
+
+def test_a_start_that_no_machine_takes_because_none_is_well_is_counted_as_that(
+    spawner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unwell() -> str:
+        return "no answer from the software repository on 2 of 2 machines"
+
+    monkeypatch.setattr(start, "WAITS_FOR_WELL_SECONDS", 0)
+    spawner.unwell = unwell
+    spawner.told["sessions/session-ada"] = {"metadata": {}, "spec": {}, "status": unschedulable(FULL)}
+    with pytest.raises(HTTPError) as error:
+        asyncio.run(wait_for_server(spawner, None))
+    assert "No machine can take your session now: no answer from" in format_exception(error.value)[0]
+    assert counted.cause_of(error.value, unplaced=True) == counted.UNWELL
+
+
 def test_a_session_that_kubernetes_refuses_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     class Api:
         """Refuses."""
 
         async def create_namespaced_pod(self, *_: Any) -> None:
             refused = ApiException(status=403, reason="Forbidden")
-            refused.body = json.dumps({"message": "pods is forbidden: exceeded quota: all"})
+            said = json.dumps({"message": "pods is forbidden: exceeded quota: all"})
+            refused.body = said  # type: ignore[assignment]  # it declares bytes, which its client then decodes
             raise refused
 
     monkeypatch.setattr("kubespawner.spawner.load_config", lambda **_: None)

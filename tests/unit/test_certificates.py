@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import PolicyBuilder, Store, Subject, VerificationError
 
 from components import certificates
 
@@ -20,7 +20,7 @@ def authority() -> tuple[str, str]:
     return certificates.new_authority("cygnet unit")
 
 
-def verify(chain: str, authority: str, subject: x509.GeneralName, days: int = 0) -> None:
+def verify(chain: str, authority: str, subject: Subject, days: int = 0) -> None:
     """Does what a browser does, `days` from now; raises VerificationError."""
     leaf, *others = x509.load_pem_x509_certificates(chain.encode())
     store = Store([x509.load_pem_x509_certificate(authority.encode())])
@@ -37,7 +37,7 @@ def verify(chain: str, authority: str, subject: x509.GeneralName, days: int = 0)
     ],
     ids=str,
 )
-def test_a_certificate_verifies_for_each_of_its_names(authority: tuple[str, str], subject: x509.GeneralName) -> None:
+def test_a_certificate_verifies_for_each_of_its_names(authority: tuple[str, str], subject: Subject) -> None:
     chain, _ = certificates.issue_certificate(NAMES, authority=authority[0], authority_key=authority[1])
     verify(chain, authority[0], subject)
 
@@ -47,7 +47,7 @@ def test_a_certificate_verifies_for_each_of_its_names(authority: tuple[str, str]
     [x509.DNSName("other.example.org"), x509.IPAddress(ipaddress.ip_address("192.0.2.8"))],
     ids=str,
 )
-def test_a_certificate_is_refused_for_another_name(authority: tuple[str, str], subject: x509.GeneralName) -> None:
+def test_a_certificate_is_refused_for_another_name(authority: tuple[str, str], subject: Subject) -> None:
     chain, _ = certificates.issue_certificate(NAMES, authority=authority[0], authority_key=authority[1])
     with pytest.raises(VerificationError):
         verify(chain, authority[0], subject)

@@ -314,7 +314,7 @@ def test_a_finding_shows_no_more_than_the_beginning_of_a_value() -> None:
 def test_what_was_read_cannot_be_changed() -> None:
     read = parse({}, FILE)
     with pytest.raises(ValueError, match="frozen"):
-        read.gateway.https_port = 1  # type: ignore[misc]
+        read.gateway.https_port = 1  # type: ignore[misc]  # what mypy sees, too
 
 
 def test_an_empty_file_means_the_stack_local() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from components.auth import user_id
 from components.config import ConfigError, parse
 from components.eos import EosConfig
 from components.playbook import PLAYBOOKS
 from components.secrets import new_keytab
+from components.sign_in.user_ids import user_id
 from tests.unit import program
 
 KEYTAB = new_keytab()

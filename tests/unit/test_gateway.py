@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -266,7 +267,7 @@ def caddy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with running_caddy.running(settings, listens[running_caddy.HTTPS]):
             for name in NAMES:
                 until(
-                    lambda name=name: made.get("/", name=name),
+                    partial(made.get, "/", name=name),
                     f"it has one for {name}",
                     seconds=20,
                     through=ssl.SSLError,

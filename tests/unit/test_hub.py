@@ -12,7 +12,7 @@ import yaml
 from kubernetes_asyncio.client import ApiClient
 from kubespawner import KubeSpawner
 
-from components import hub, hub_pods, policies, secrets
+from components import hub, hub_pods, policies
 from components.config import ConfigError, parse
 from components.hub_config import HubConfig
 from components.kubernetes import images_spec
@@ -190,7 +190,8 @@ def test_kernels_for_everybody_are_in_folders_that_sessions_share(folder: str) -
 
 
 def test_every_key_of_the_stack_changes_what_the_hub_is_told() -> None:
-    other = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3, "memory_gib_guaranteed": 1}
+    other: dict[str, Any] = {"title": "x", "cores": 3, "cores_guaranteed": 0.3, "memory_gib": 3}
+    other |= {"memory_gib_guaranteed": 1}
     other |= {"idle_hours": 9, "active_session_limit": 9, "link_hosts": ["a.b"], "database": "postgresql"}
     other |= {"kernels": ["/eos/a"], "extensions": ["swanhelp"]}
     other |= {"idle_warning_minutes": 5, "max_age_hours": 24, "tmp_gib": 1, "processes": 300}
@@ -349,7 +350,7 @@ def test_one_hub_and_one_proxy_and_never_two(local: program.Engine) -> None:
 
 
 def test_new_settings_restart_the_hub_and_new_accounts_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets.secrets, "token_hex", lambda length: "ab" * length)  # as if kept from run to run
+    monkeypatch.setattr("secrets.token_hex", lambda length: "ab" * length)  # as if kept from run to run
 
     def started_with(config: dict[str, Any]) -> Any:
         spec = program.run("site", config).one("Deployment", "hub").inputs["spec"]

@@ -4,7 +4,7 @@ import html
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -311,10 +311,11 @@ def test_a_link_that_says_nothing_of_the_session_goes_to_the_one_that_runs(ada: 
 
 
 def test_a_choice_on_the_page_is_kept_for_the_next_time(ada: Someone) -> None:
-    for start in (
+    starts: tuple[Callable[[], requests.Response], ...] = (
         lambda: ada.submit("/hub/spawn/ada", release="bleeding"),
         lambda: ada.api("POST", "users/ada/server"),
-    ):
+    )
+    for start in starts:
         assert start().ok
         server = ada.api("GET", "users/ada").json()["servers"][""]
         assert server["user_options"] == {"release": "bleeding"}

@@ -379,7 +379,7 @@ def test_a_context_has_the_folder_without_what_python_left(make: Make, tmp_path:
     make(base={"file": "1", "__pycache__/x.pyc": "x"})
     (catalogue.FOLDER / "base" / "link").symlink_to("file")
     target = tmp_path / "context"
-    run = build.Runner("base", tmp_path / "log", progress())
+    run = Runner("base", tmp_path / "log", progress())
     context.assemble(catalogue.find("base"), target, context.Apt(tmp_path), run, progress())
     assert sorted(file.name for file in target.iterdir()) == ["Containerfile", "file", "link"]
     assert (target / "link").readlink() == Path("file")
@@ -391,7 +391,7 @@ def test_tools_are_copied_into_the_context(make: Make, tmp_path: Path, monkeypat
     monkeypatch.setattr("engine.tools.path", lambda name: tmp_path / name)
     for name in ("etcd", "etcdctl"):
         (tmp_path / name).write_text(name)
-    run = build.Runner("base", tmp_path / "log", progress())
+    run = Runner("base", tmp_path / "log", progress())
     context.assemble(catalogue.find("base"), tmp_path / "context", context.Apt(tmp_path), run, progress())
     assert [file.name for file in sorted((tmp_path / "context" / "tools").iterdir())] == ["etcd", "etcdctl"]
 

@@ -2,14 +2,22 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
 from components.kubernetes import container, pod_template
 from tests.unit.manifests import careless, lets_in, lets_out, violations
 
-SIZE = {"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"memory": "1Mi"}}
+
+class Size(TypedDict):
+    """What a container may use."""
+
+    requests: dict[str, str]
+    limits: dict[str, str]
+
+
+SIZE: Size = {"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"memory": "1Mi"}}
 GOOD = pod_template({"app": "x"}, container("x", "r/x:1", **SIZE), volumes={"tmp": {"emptyDir": {}}})["spec"]
 
 

@@ -1,14 +1,15 @@
 """The machines' configuration: what it makes, what it refuses and how it says so."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from components import machines
 from components.config import ConfigError, parse
-from components.machines import GroupsConfig, MachinesConfig, wanted
+from components.machines import MachinesConfig, wanted
 from components.sources import existing
 from components.sources.existing import ExistingHost
+from components.sources.groups import GroupsConfig
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMjRDDYzXDplGSXwQ0dVFeDwnc1jzhvdU9EAu7l3CjQq"
 
@@ -131,7 +132,7 @@ def test_two_hosts_behind_one_address_differ_by_port() -> None:
 
 
 def test_every_source_has_its_check_and_its_maker() -> None:
-    accepted = set(MachinesConfig.model_fields["source"].annotation.__args__)  # type: ignore[union-attr]
+    accepted = set(get_args(MachinesConfig.model_fields["source"].annotation))
     assert set(machines._SOURCES) == set(machines._CHECKS) == accepted
 
 

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 
 from components import member
 from components.errors import CygnetError
+from engine import tools
 
 PROPS: dict[str, Any] = {
     "node": "worker-1",
@@ -36,12 +38,12 @@ class Kubectl:
         self._log = log
 
     @property
-    def calls(self) -> list[dict[str, object]]:
+    def calls(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
 
     @property
-    def verbs(self) -> list[object]:
-        return [call["arguments"][0] for call in self.calls]  # type: ignore[index]
+    def verbs(self) -> list[str]:
+        return [call["arguments"][0] for call in self.calls]
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
     program = tmp_path / "kubectl"
     program.write_text(KUBECTL)
     program.chmod(0o700)
-    monkeypatch.setattr(member.tools, "path", lambda _: program)
+    monkeypatch.setattr(tools, "path", lambda _: program)
     monkeypatch.setenv("KUBECTL_LOG", str(tmp_path / "log"))
     return Kubectl(tmp_path / "log")
 
@@ -89,13 +91,13 @@ def test_an_api_that_does_not_answer_is_not_waited_for_without_end(kubectl: Kube
 def test_a_member_is_drained_before_it_goes(kubectl: Kubectl) -> None:
     member._MemberProvider().delete("worker-1", PROPS)
     assert kubectl.verbs == ["drain", "delete"]
-    assert {"--ignore-daemonsets", "--timeout=60s"} <= set(kubectl.calls[0]["arguments"])  # type: ignore[call-overload]
+    assert {"--ignore-daemonsets", "--timeout=60s"} <= set(kubectl.calls[0]["arguments"])
 
 
 def test_a_member_whose_machine_is_dead_goes_without(kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECTL_FAILS", "drain")
     warned: list[str] = []
-    monkeypatch.setattr(member.pulumi.log, "warn", warned.append)
+    monkeypatch.setattr(pulumi.log, "warn", warned.append)
     member._MemberProvider().delete("worker-1", PROPS)
     assert kubectl.verbs == ["drain", "delete"]
     assert "removed without draining" in warned[0]

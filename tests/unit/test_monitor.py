@@ -199,8 +199,7 @@ def test_an_end_is_counted_under_what_its_user_reads(why: str, cause: str) -> No
 @pytest.mark.parametrize(
     ("error", "unplaced", "cause"),
     [
-        (start.refusal(503, "No machine can take your session now"), True, "machines unwell"),
-        (start.refusal(500, "no software"), False, "session refused"),
+        (start.Refusal(503, "No machine can take your session now", counted.UNWELL), True, "machines unwell"),
         (TimeoutError(), True, "no room"),
         (TimeoutError(), False, "too slow"),
         (None, False, "too slow"),

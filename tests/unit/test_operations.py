@@ -21,7 +21,7 @@ import yaml
 from components import lifetime
 from components.base import PROJECT
 from components.errors import CygnetError
-from components.sources import base_image
+from components.sources import base_image, records
 from engine import cache
 from operations import __main__ as command_line
 from operations import accounts, clean, orphans, takeover, up
@@ -512,7 +512,7 @@ def test_leftovers_of_local_machines_are_told_by_another_command(
 def bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the machines' bases: the current one, one that a machine stands on, and one of nobody."""
     monkeypatch.setattr(cache, "root", lambda: tmp_path)
-    monkeypatch.setattr(clean.records, "bases_in_use", lambda: {"used"})
+    monkeypatch.setattr(records, "bases_in_use", lambda: {"used"})
     folder = tmp_path / "machine-base"
     for key in (base_image.current().key, "used", "unused"):
         (folder / key / "root").mkdir(parents=True)
@@ -680,7 +680,7 @@ def test_an_interrupted_command_says_that_it_goes_on(
 
 
 def test_a_computer_without_pulumi_says_what_gets_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(stacks.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CygnetError, match="there is no 'pulumi' here; run 'make tools'"):
         stacks.pulumi_program()
@@ -692,7 +692,7 @@ def test_the_pulumi_beside_our_python_comes_before_that_on_path(
     for folder in ("beside", "path"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "pulumi").touch(mode=0o700)
-    monkeypatch.setattr(stacks.sys, "executable", str(tmp_path / "beside/python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "beside/python"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     assert stacks.pulumi_program() == str(tmp_path / "beside/pulumi")
     (tmp_path / "beside/pulumi").unlink()

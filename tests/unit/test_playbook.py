@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 import yaml
 
@@ -19,6 +20,7 @@ from components import playbook, playbook_run
 from components.errors import CygnetError
 from components.secrets import new_ssh_key
 from components.sources import files, ssh
+from engine import versions
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - what is searched for afterwards
 HOSTS: list[dict[str, Any]] = [
@@ -113,7 +115,7 @@ def test_an_edit_elsewhere_does_not(folder: Path, file: str) -> None:
 
 def test_another_version_of_a_tool_changes_the_fingerprint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = playbook.fingerprint(folder / "play.yml")
-    monkeypatch.setattr(playbook.versions, "VERSIONS", {**playbook.versions.VERSIONS, "kubernetes": "9.9.9"})
+    monkeypatch.setattr(versions, "VERSIONS", {**versions.VERSIONS, "kubernetes": "9.9.9"})
     assert playbook.fingerprint(folder / "play.yml") != before
 
 
@@ -328,7 +330,7 @@ def test_a_play_gives_results_and_progress_and_leaves_no_secret(
     plays: Callable[..., dict[str, Any]], temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(playbook.pulumi.log, "info", told.append)
+    monkeypatch.setattr(pulumi.log, "info", told.append)
     results = plays(PLAY)
     assert results["length"] == len(SECRET), "the play had the variable"
     assert results["group"] == ["here"]
@@ -415,7 +417,7 @@ def test_a_process_that_is_killed_is_a_failure(
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\nread -r request && kill -KILL $$\n")
     dying.chmod(0o700)
-    monkeypatch.setattr(playbook.sys, "executable", str(dying))
+    monkeypatch.setattr(sys, "executable", str(dying))
     with pytest.raises(
         playbook.PlaybookError, match=r"play\.yml: the process that runs Ansible was ended before .* it goes on"
     ):

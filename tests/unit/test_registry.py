@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 
+import images
 from components import registry
 from images import catalogue
 from tests.unit import program
@@ -30,8 +31,8 @@ def test_an_image_goes_to_the_registry_as_this_computer_reaches_it_with_the_stac
         pushed.update(layout=layout, to=destination, ca=ca_file.read_text(), login=login, mode=mode, file=authfile)
         progress.say("sent")
 
-    monkeypatch.setattr(registry.images, "ensure", lambda name, _: Path("/layouts") / name)
-    monkeypatch.setattr(registry.images, "push", push)
+    monkeypatch.setattr(images, "ensure", lambda name, _: Path("/layouts") / name)
+    monkeypatch.setattr(images, "push", push)
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", told.append)
     outside = "203.0.113.5:5000"

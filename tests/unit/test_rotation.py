@@ -18,6 +18,7 @@ from components.rotation import LASTING, SECRETS
 from operations import rotate
 from tests.unit import program
 from tests.unit.program import PROJECT
+from tests.unit.provided import created, updated
 
 # A service with a login machine, and one with a Keycloak: between them they have all that is secret.
 WITH = {"cygnet:login": {"enabled": True}}, {"cygnet:auth": {"kind": "keycloak"}}
@@ -74,11 +75,11 @@ def test_each_is_made_anew_once_for_each_time_it_is_asked_for(
     provider: type[secrets._Provider], inputs: dict[str, Any], output: str
 ) -> None:
     one = provider()
-    first = one.create(asked("x", "", **inputs)).outs
+    first = created(one, asked("x", "", **inputs))
     assert one.diff("id", first, asked("x", "", **inputs)).changes is False
     again = asked("x", "one", **inputs)
     assert one.diff("id", first, again).changes is True
-    second = one.update("id", first, again).outs
+    second = updated(one, first, again)
     assert second[output] != first[output]
     assert one.diff("id", second, again).changes is False, "it was, with this mark"
     assert one.diff("id", second, asked("x", "", **inputs)).changes is False, "nothing is asked for"
@@ -87,43 +88,43 @@ def test_each_is_made_anew_once_for_each_time_it_is_asked_for(
 
 def test_former_ones_are_kept_until_all_have_the_new_one() -> None:
     one, inputs = secrets._TokenProvider(), {"length": 32, "keeps_former": True}
-    first = one.create(asked("hub", "", **inputs)).outs
-    second = one.update("id", first, asked("hub", "one", **inputs)).outs
-    third = one.update("id", second, asked("hub", "two", **inputs)).outs  # the run before was killed
+    first = created(one, asked("hub", "", **inputs))
+    second = updated(one, first, asked("hub", "one", **inputs))
+    third = updated(one, second, asked("hub", "two", **inputs))  # the run before was killed
     assert third["former"] == [second["value"], first["value"]]
     forget = {**asked("hub", "", **inputs), "forget": True}
     assert one.diff("id", third, forget).changes is True
-    last = one.update("id", third, forget).outs
+    last = updated(one, third, forget)
     assert (last["value"], last["former"]) == (third["value"], [])
     assert one.diff("id", last, forget).changes is False
 
 
 def test_an_operators_former_key_opens_machines_that_do_not_know_the_new_one() -> None:
     one, inputs = secrets._KeyPairProvider(), {"comment": "operator", "keeps_former": True}
-    first = one.create(asked("machines", "", **inputs)).outs
-    second = one.update("id", first, asked("machines", "one", **inputs)).outs
+    first = created(one, asked("machines", "", **inputs))
+    second = updated(one, first, asked("machines", "one", **inputs))
     assert second["former"] == [first["private_key"]]
     assert secrets.public_half(second["former"][0]) == first["public_key"].rpartition(" ")[0]
 
 
 def test_a_repository_keeps_what_its_clients_know() -> None:
     one, inputs = secrets._RepositoryKeysProvider(), {"repository": "s.example"}
-    first = one.create(asked("software", "", **inputs)).outs
-    second = one.update("id", first, asked("software", "one", **inputs)).outs
+    first = created(one, asked("software", "", **inputs))
+    second = updated(one, first, asked("software", "one", **inputs))
     assert (second["public_key"], second["master_key"]) == (first["public_key"], first["master_key"])
     assert second["certificate"] != first["certificate"]
-    other = one.update("id", first, asked("software", "", repository="t.example")).outs
+    other = updated(one, first, asked("software", "", repository="t.example"))
     assert other["public_key"] != first["public_key"], "another repository has another key"
 
 
 def test_a_certificate_of_another_authority_is_another_one() -> None:
-    authorities = [secrets._AuthorityProvider().create(asked("authority", "", common_name="a")).outs for _ in range(2)]
+    authorities = [created(secrets._AuthorityProvider(), asked("authority", "", common_name="a")) for _ in range(2)]
     one = secrets._CertificateProvider()
     first, second = (
         asked("gateway", "", names=["a"], authority=known["certificate"], authority_key=known["private_key"])
         for known in authorities
     )
-    assert one.diff("id", one.create(first).outs, second).changes is True
+    assert one.diff("id", created(one, first), second).changes is True
 
 
 # What the hub kept

@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from components import certificates, secrets
+from tests.unit.provided import created, updated
 
 NAMES = ["swan.example.org", "192.0.2.7", "localhost"]
 
@@ -62,8 +63,8 @@ def test_passwords_change_with_the_names_only(before: list[str], after: list[str
 
 def test_an_update_of_the_accounts_keeps_what_is_known() -> None:
     provider = secrets._PasswordsProvider()
-    old = provider.create({"names": ["ada"]}).outs
-    new = provider.update("id", old, {"names": ["ada", "bob"]}).outs
+    old = created(provider, {"names": ["ada"]})
+    new = updated(provider, old, {"names": ["ada", "bob"]})
     assert new["values"]["ada"] == old["values"]["ada"]
     assert new["values"]["bob"] != old["values"]["ada"]
 
@@ -73,7 +74,7 @@ def test_an_update_of_the_accounts_keeps_what_is_known() -> None:
 
 def test_a_token_has_the_length_asked_for_and_is_never_the_same() -> None:
     provider = secrets._TokenProvider()
-    first, second = (provider.create({"length": 32}).outs["value"] for _ in range(2))
+    first, second = (created(provider, {"length": 32})["value"] for _ in range(2))
     assert len(bytes.fromhex(first)) == 32
     assert first != second
 
@@ -103,10 +104,10 @@ def test_no_edit_makes_a_new_ssh_key() -> None:
 def test_an_edit_of_the_names_issues_a_new_certificate_and_no_edit_does_not(authority: tuple[str, str]) -> None:
     provider = secrets._CertificateProvider()
     asked = {"names": NAMES, "authority": authority[0], "authority_key": authority[1]}
-    old = provider.create(asked).outs
+    old = created(provider, asked)
     assert provider.diff("id", old, asked).changes is False
     assert provider.diff("id", old, {**asked, "names": ["localhost"]}).changes is True
-    assert provider.update("id", old, asked).outs["certificate"] != old["certificate"]
+    assert updated(provider, old, asked)["certificate"] != old["certificate"]
 
 
 def test_a_certificate_that_nears_its_end_is_a_change(
@@ -115,18 +116,18 @@ def test_a_certificate_that_nears_its_end_is_a_change(
     monkeypatch.setattr(certificates, "_CERTIFICATE_DAYS", 30)
     provider = secrets._CertificateProvider()
     asked = {"names": NAMES, "authority": authority[0], "authority_key": authority[1]}
-    assert provider.diff("id", provider.create(asked).outs, asked).changes is True
+    assert provider.diff("id", created(provider, asked), asked).changes is True
 
 
 def test_the_authority_is_made_anew_for_another_name_only() -> None:
     provider = secrets._AuthorityProvider()
-    old = provider.create({"common_name": "a"}).outs
+    old = created(provider, {"common_name": "a"})
     assert provider.diff("id", old, {"common_name": "a"}).changes is False
     assert provider.diff("id", old, {"common_name": "b"}).changes is True
 
 
 def test_an_authority_that_lets_nobody_issue_is_made_anew() -> None:
     provider = secrets._AuthorityProvider()
-    old = provider.create({"common_name": "a"}).outs
+    old = created(provider, {"common_name": "a"})
     issuer, _ = certificates.new_issuer(["a"], authority=old["certificate"], authority_key=old["private_key"])
     assert provider.diff("id", {**old, "certificate": issuer}, {"common_name": "a"}).changes is True

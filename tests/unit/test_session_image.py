@@ -144,7 +144,7 @@ def test_who_waits_for_the_image_reads_so(labels: list[dict[str, str]], said: st
 
 
 def test_a_placeholder_holds_what_a_session_is_guaranteed() -> None:
-    keys = {"cores_guaranteed": 0.25, "memory_gib_guaranteed": 0.7}
+    keys: dict[str, Any] = {"cores_guaranteed": 0.25, "memory_gib_guaranteed": 0.7}
     (held,) = placeholders.spec(HubConfig(placeholders=1, **keys), IMAGE, "r/pause:1")["template"]["spec"]["containers"]
     told = Settings.model_validate(settings(eos=True, **keys)).sessions
     with pytest.MonkeyPatch.context() as patch:
@@ -186,6 +186,6 @@ def test_sessions_go_where_others_are_if_the_stack_says_so(packed: bool) -> None
     told = Settings.model_validate(settings(packed=packed))
     kept = configuration(told, Secrets.model_validate(SECRETS)).KubeSpawner
     assert kept.get("pod_affinity_preferred") == ([BESIDE_OTHERS] if packed else None)
-    chosen = BESIDE_OTHERS["podAffinityTerm"]["labelSelector"]["matchLabels"]  # type: ignore[index]
+    chosen = BESIDE_OTHERS["podAffinityTerm"]["labelSelector"]["matchLabels"]
     assert chosen == {"component": kept.component_label}
     assert "required" not in json.dumps(BESIDE_OTHERS)

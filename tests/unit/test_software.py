@@ -17,6 +17,7 @@ from components.software import SoftwareConfig
 from software import build, sealed
 from software.keys import Keys
 from tests.unit import program
+from tests.unit.provided import created, updated
 from tests.unit.repository import Reader
 
 REPOSITORY = "software.test.internal"
@@ -124,7 +125,7 @@ def test_a_release_is_offered_with_a_title_and_the_folder_that_it_is() -> None:
 
 @pytest.fixture
 def keys() -> dict[str, Any]:
-    made = _RepositoryKeysProvider().create({"repository": REPOSITORY}).outs
+    made = created(_RepositoryKeysProvider(), {"repository": REPOSITORY})
     return {key: made[key] for key in ("master_key", "key", "certificate")}
 
 
@@ -168,7 +169,7 @@ PROVIDER = software._PublicationProvider()
 
 
 def test_what_is_published_stands_in_the_users_own_folder(props: dict[str, Any], tmp_path: Path) -> None:
-    outs = PROVIDER.create(props).outs
+    outs = created(PROVIDER, props)
     assert outs["store"] == f"{tmp_path}/state/cygnet/software/unit/{REPOSITORY}"
     assert outs["revision"] == revision(props) == 1
     assert f"\nE{outs['expires']}\n".encode() in (Path(outs["store"]) / sealed.WHITELIST).read_bytes()
@@ -176,33 +177,33 @@ def test_what_is_published_stands_in_the_users_own_folder(props: dict[str, Any],
 
 
 def test_it_is_trusted_for_the_days_that_the_stack_says(props: dict[str, Any]) -> None:
-    outs = PROVIDER.create({**props, "whitelist_days": 5}).outs
+    outs = created(PROVIDER, {**props, "whitelist_days": 5})
     ends = dt.datetime.strptime(outs["expires"], "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC)
     assert dt.timedelta(days=4) < ends - dt.datetime.now(dt.UTC) <= dt.timedelta(days=5)
 
 
 def test_the_same_content_is_the_same_revision(props: dict[str, Any]) -> None:
-    outs = PROVIDER.create(props).outs
-    assert PROVIDER.update("id", outs, props).outs["revision"] == 1
+    outs = created(PROVIDER, props)
+    assert updated(PROVIDER, outs, props)["revision"] == 1
 
 
 def test_another_content_is_the_next_revision(props: dict[str, Any], tmp_path: Path) -> None:
-    outs = PROVIDER.create(props).outs
+    outs = created(PROVIDER, props)
     view(tmp_path, 2)
     edited = {**props, "releases": {"stable": "2"}}
     assert PROVIDER.diff("id", outs, edited).changes
-    assert PROVIDER.update("id", outs, edited).outs["revision"] == 2
+    assert updated(PROVIDER, outs, edited)["revision"] == 2
 
 
 def test_former_views_stay_for_two_revisions_and_their_objects_go_with_the_last_client(
     props: dict[str, Any], tmp_path: Path
 ) -> None:
-    outs = PROVIDER.create(props).outs
+    outs = created(PROVIDER, props)
     store, objects, there = Path(outs["store"]), [], []
     reader = Reader(store, keys_of(props).master_public, REPOSITORY)
     for number in range(2, 8):
         view(tmp_path, number)
-        outs = PROVIDER.update("id", outs, {**props, "releases": {"stable": str(number)}}).outs
+        outs = updated(PROVIDER, outs, {**props, "releases": {"stable": str(number)}})
         found = reader.everything()
         assert found[b"/stable"][2] == b"stable-%d" % number
         there.append(sorted(path.decode() for path in found if path.count(b"/") == 1 and path != b"/stable"))
@@ -217,26 +218,26 @@ def test_former_views_stay_for_two_revisions_and_their_objects_go_with_the_last_
 
 
 def test_revisions_go_on_after_the_store_was_lost(props: dict[str, Any]) -> None:
-    outs = PROVIDER.create(props).outs
+    outs = created(PROVIDER, props)
     PROVIDER.delete("id", outs)
     assert revision(props) is None
     assert PROVIDER.diff("id", outs, props).changes
-    assert PROVIDER.update("id", outs, props).outs["revision"] > 1, "machines would refuse an older one"
+    assert updated(PROVIDER, outs, props)["revision"] > 1, "machines would refuse an older one"
 
 
 def test_nothing_is_left_of_a_stack_that_goes(props: dict[str, Any], tmp_path: Path) -> None:
-    PROVIDER.delete("id", PROVIDER.create(props).outs)
+    PROVIDER.delete("id", created(PROVIDER, props))
     assert list((tmp_path / "state/cygnet/software").iterdir()) == []
 
 
 def test_a_store_that_somebody_else_went_on_with_is_looked_at(props: dict[str, Any]) -> None:
-    outs = PROVIDER.create(props).outs
+    outs = created(PROVIDER, props)
     assert PROVIDER.diff("id", {**outs, "manifest": base64.b64encode(b"older").decode()}, props).changes
 
 
 @pytest.mark.parametrize(("days", "current"), [(14, True), (16, False), (31, False)])
 def test_a_whitelist_is_renewed_when_half_of_its_days_are_gone(props: dict[str, Any], days: int, current: bool) -> None:
-    outs = PROVIDER.create(props).outs
+    outs = created(PROVIDER, props)
     manifest = base64.b64decode(outs["manifest"])
     then = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
     assert software.is_current(Path(outs["store"]), manifest, 30, then) is current
@@ -249,7 +250,7 @@ def test_a_whitelist_is_renewed_when_half_of_its_days_are_gone(props: dict[str, 
 def test_another_repository_takes_the_place_of_the_first(
     props: dict[str, Any], edit: dict[str, Any], replaces: list[str]
 ) -> None:
-    outs = PROVIDER.create(props).outs
+    outs = created(PROVIDER, props)
     found = PROVIDER.diff("id", outs, {**props, **edit})
     assert found.changes
     assert found.replaces == replaces
@@ -260,5 +261,5 @@ def test_the_keys_are_made_once(keys: dict[str, Any]) -> None:
     assert not provider.diff("id", {"repository": REPOSITORY}, {"repository": REPOSITORY}).changes
     other = {"repository": "b.c"}
     assert provider.diff("id", {"repository": REPOSITORY}, other).changes
-    assert provider.update("id", {**keys, "repository": REPOSITORY}, other).outs["master_key"] != keys["master_key"]
+    assert updated(provider, {**keys, "repository": REPOSITORY}, other)["master_key"] != keys["master_key"]
     assert keys["master_key"] != keys["key"]

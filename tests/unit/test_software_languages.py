@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError
+from images import catalogue
 from software import languages
 from software.releases import RELEASES
 
@@ -58,7 +59,7 @@ def view(taken: Path, tmp_path: Path) -> Path:
 
 def said(program: Path, *arguments: str) -> str:
     """What a program says, in an environment with nothing of anybody's."""
-    argv = [program, *arguments]
+    argv: list[str | Path] = [program, *arguments]
     return subprocess.run(argv, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True).stdout
 
 
@@ -72,7 +73,7 @@ def test_a_key_is_that_of_the_content(tmp_path: Path, monkeypatch: pytest.Monkey
     second = languages.key()
     (tmp_path / "debian/programs").write_text("usr/lib/R\n")
     third = languages.key()
-    monkeypatch.setattr(languages.catalogue, "fingerprint", lambda _: "another")
+    monkeypatch.setattr(catalogue, "fingerprint", lambda _: "another")
     assert len({first, second, third, languages.key()}) == 4
     assert RELEASES["stable"].key != release
 

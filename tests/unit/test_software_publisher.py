@@ -318,7 +318,12 @@ def test_unchanged_files_are_not_read_again(
     publish()
     read: list[bytes] = []
     put = Objects.put
-    monkeypatch.setattr(Objects, "put", lambda self, content, kind: (read.append(content), put(self, content, kind))[1])
+
+    def noted(self: Objects, content: bytes, kind: Kind) -> str:
+        read.append(content)
+        return put(self, content, kind)
+
+    monkeypatch.setattr(Objects, "put", noted)
     (folder / "lib/new").write_text("new")
     (folder / "setup.sh").write_text("export A=2\n")
     publish()
@@ -335,7 +340,12 @@ def test_a_file_of_two_trees_is_compressed_once(
     (tmp_path / "other/lib/one.py").write_text("one = 2\n")
     made: list[Path] = []
     make = publisher._make
-    monkeypatch.setattr(publisher, "_make", lambda file, objects: (made.append(file.source), make(file, objects)))
+
+    def noted(file: tree.Node, objects: Objects) -> None:
+        made.append(file.source)
+        make(file, objects)
+
+    monkeypatch.setattr(publisher, "_make", noted)
     publish({"stable": folder, "other": tmp_path / "other"})
     assert len(made) == len({file.stat().st_ino for file in made}) == 5
     found = reader.everything()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import cache
 from engine.process import Runner
 from engine.progress import Progress
 from software import spark
@@ -146,7 +147,7 @@ def test_of_sparks_package_jars_and_python_are_taken(tmp_path: Path, monkeypatch
     ))  # fmt: skip
     _archive(wheels / "pyspark-4.2.0.tar.gz", "pyspark-4.2.0/PKG-INFO")  # of a former release
     lock = tmp_path / "requirements.lock"
-    lock.write_text(f"pyspark==4.3.0 --hash=sha256:{spark.cache.digest(wheels / 'pyspark-4.3.0.tar.gz')}\n")
+    lock.write_text(f"pyspark==4.3.0 --hash=sha256:{cache.digest(wheels / 'pyspark-4.3.0.tar.gz')}\n")
     monkeypatch.setattr(spark, "LOCK", lock)
     monkeypatch.setattr(Runner, "run", lambda *_: None)  # pip has brought them
     run = Runner("spark", tmp_path / "log", Progress())
@@ -176,7 +177,7 @@ def test_of_cerns_packages_the_pages_of_jupyterlab_and_the_kernels_half_are_take
         archive.writestr("sparkmonitor-3.3.0.data/data/etc/jupyter/jupyter_server_config.d/a.json", "")
         archive.writestr("sparkmonitor-3.3.0.dist-info/METADATA", "")
     lock = tmp_path / "requirements.lock"
-    lock.write_text(f"sparkmonitor==3.3.0 \\\n    --hash=sha256:{spark.cache.digest(wheel)}\n")
+    lock.write_text(f"sparkmonitor==3.3.0 \\\n    --hash=sha256:{cache.digest(wheel)}\n")
     monkeypatch.setattr(spark, "LOCK", lock)
     monkeypatch.setattr(Runner, "run", lambda *_: None)
     (tmp_path / "tree/python/pyspark/jars").mkdir(parents=True)

@@ -103,7 +103,7 @@ def test_another_name_or_address_is_another_machine(machine: local._LocalMachine
 
 @pytest.mark.usefixtures("reality")
 def test_a_number_that_a_preview_cannot_know_replaces_nothing(machine: local._LocalMachineProvider) -> None:
-    unknown = Unknown()  # type: ignore[no-untyped-call]
+    unknown = Unknown()
     assert not machine.diff("id", MADE, {**MACHINE, "number": unknown}).changes
 
 

@@ -225,7 +225,7 @@ def test_sparkconnector_offers_what_the_stack_has(executors: ModuleType) -> None
     settings = told(here={**HERE, "bundles": {"Few partitions": {"spark.sql.shuffle.partitions": "3"}}})
     cluster = executors.Cluster(**settings["clusters"][0])
     options = [{"name": "spark.sql.shuffle.partitions", "value": "3"}]
-    assert drivers().bundles(cluster) == {"bundled_options": {"Few partitions": {"options": options}}}
+    assert drivers().bundles(cluster.bundles) == {"bundled_options": {"Few partitions": {"options": options}}}
     (_, given) = made(executors)["Secret"]
     assert given["stringData"]["sparkconnector_bundles.json"] == '{"bundled_options": {}}'
 

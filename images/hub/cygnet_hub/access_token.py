@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from jupyterhub.apihandlers.base import APIHandler  # type: ignore[import-untyped]
+from jupyterhub.apihandlers.base import APIHandler
 from tornado.web import HTTPError
 
 LEFT_SECONDS = 120
@@ -28,7 +28,7 @@ def asked_by_session(handler: APIHandler) -> Any:
     return user
 
 
-class AccessToken(APIHandler):  # type: ignore[misc]
+class AccessToken(APIHandler):
     """Answers GET with {"access_token": "...", "expires_at": seconds since 1970}."""
 
     async def get(self) -> None:

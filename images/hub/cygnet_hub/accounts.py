@@ -20,7 +20,7 @@ from traitlets import Unicode
 
 from cygnet_hub.password_sign_in import PasswordAuthenticator
 from cygnet_hub.rights import admitted
-from cygnet_hub.start import refusal
+from cygnet_hub.start import Refusal
 
 
 class Account(BaseModel):
@@ -107,7 +107,7 @@ class AccountsAuthenticator(PasswordAuthenticator):
         """
         account = self.accounts.all().get(user.name)
         if account is None:
-            raise refusal(403, f"There is no account {user.name} any more; ask those who run this service.")
+            raise Refusal(403, f"There is no account {user.name} any more; ask those who run this service.")
         return account.uid
 
     async def refresh_user(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:  # noqa: ARG002

@@ -52,7 +52,7 @@ class Proxies:
 
     def client_address(self, request: HTTPServerRequest) -> str:
         """The address of whoever sent a request; that of a session, where it asks by itself."""
-        peer = _plain(request.connection.context.address[0])  # type: ignore[union-attr]
+        peer = _plain(request.connection.context.address[0])  # type: ignore[union-attr]  # it is served: it has one
         if not self._is_ours(peer):
             return peer
         return before_gateway(request.headers.get_list("X-Forwarded-For"), self._of_the_site) or peer

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from jupyter_events import EventLogger
-from jupyterhub.handlers.login import LogoutHandler  # type: ignore[import-untyped]
-from jupyterhub.log import log_request  # type: ignore[import-untyped]
-from jupyterhub.utils import url_path_join  # type: ignore[import-untyped]
+from jupyterhub.auth import Authenticator
+from jupyterhub.handlers.login import LogoutHandler
+from jupyterhub.log import log_request
+from jupyterhub.utils import url_path_join
 from tornado.web import HTTPError
 
 from cygnet_hub import files, monitor
@@ -125,21 +126,21 @@ class Audit:
         self._events.emit(schema_id=SCHEMA_ID, data={**event, **{key: value for key, value in more.items() if value}})
 
 
-class _Remembering:
+class _Remembering(LogoutHandler):
     """Of the page for signing out."""
 
     async def default_handle_logout(self) -> None:
         """Signs out."""
         self.signed_out = _user(self)
-        await super().default_handle_logout()  # type: ignore[misc]
+        await super().default_handle_logout()
 
 
-class Audited:
+class Audited(Authenticator):
     """Of an authenticator: why it refuses, and who signs out, is remembered for the log."""
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         """The authenticator's, with a page for signing out that remembers who did, and the one that waits for GPUs."""
-        given = dict(super().get_handlers(app))  # type: ignore[misc]
+        given = dict(super().get_handlers(app))
         sign_out = given.pop(_SIGN_OUT, LogoutHandler)
         signs_out = (_SIGN_OUT, type("SignOut", (_Remembering, sign_out), {}))
         return [*given.items(), signs_out, (_WAITING, WaitingHandler)]
@@ -147,7 +148,7 @@ class Audited:
     async def get_authenticated_user(self, handler: Any, data: Any) -> Any:
         """As JupyterHub has it."""
         try:
-            model = await super().get_authenticated_user(handler, data)  # type: ignore[misc]
+            model = await super().get_authenticated_user(handler, data)
         except HTTPError as error:
             handler.refused_because = error.log_message or ""
             raise

@@ -12,9 +12,10 @@ from typing import Any
 from cygnet_hub import spark, swan
 from cygnet_hub.executors import NONE, OPTION
 from cygnet_hub.gpus import Pool
+from cygnet_hub.model import Choice
 from cygnet_hub.rights import may_choose
-from cygnet_hub.settings import Gpu, Interface, Profile, Release, Sessions, Size, Toleration
-from cygnet_hub.start import SCRIPT, only_known, refusal
+from cygnet_hub.settings import Gpu, Interface, Profile, Release, Sessions, Size
+from cygnet_hub.start import SCRIPT, Refusal, only_known
 
 GIB = 2**30
 TEMPLATES = "/usr/local/share/cygnet/templates"
@@ -27,19 +28,19 @@ def choices(sessions: Sessions, pool: Pool | None = None) -> dict[str, Any]:
         sessions: What the settings say of them.
         pool: Of GPUs, where a size has some.
     """
-    for_groups = any(one.groups for one in (*sessions.profiles, *sessions.releases, *sessions.clusters))
+    for_groups = any(one.groups for offered in _offered(sessions).values() for one in offered)
     swans = sessions.page == "swan"
-    known = only_known(lambda user: titles(open_to(user, sessions)), scripts=sessions.scripts)
-    given: Any = start_page(sessions)
+    check = only_known(lambda user: titles(open_to(user, sessions)), scripts=sessions.scripts)
+    page: Any = start_page(sessions)
     if pool:
-        given = partial(_with_gpus, sessions=sessions, pool=pool)
-    elif for_groups or (swans and given):
-        given = lambda spawner: start_page(open_to(spawner.user, sessions))  # noqa: E731 - one of three
+        page = partial(_with_gpus, sessions=sessions, pool=pool)
+    elif for_groups or (swans and page):
+        page = lambda spawner: start_page(open_to(spawner.user, sessions))  # noqa: E731 - one of three
     return {
-        "profile_list": given,
+        "profile_list": page,
         "additional_profile_form_template_paths": template_paths(sessions),
         "options_from_form": partial(_read, sessions=sessions) if swans else "simple",
-        "apply_user_options": partial(_admitted, known=known, pool=pool) if pool else known,
+        "apply_user_options": partial(_admitted, check=check, pool=pool) if pool else check,
     }
 
 
@@ -53,7 +54,7 @@ def _read(form_data: Mapping[str, Sequence[Any]], spawner: Any = None, *, sessio
     if swan.SOURCE not in form_data:
         return {name: values[0] if len(values) == 1 else values for name, values in form_data.items()}
     if spawner is None:  # by a link, which the page's own script reads, too
-        raise refusal(400, "The link has filled in this page, and starts nothing by itself. Look it over, and start.")
+        raise Refusal(400, "The link has filled in this page, and starts nothing by itself. Look it over, and start.")
     return dict(swan.chosen(form_data, open_to(spawner.user, sessions)))
 
 
@@ -64,17 +65,22 @@ async def _with_gpus(spawner: Any, sessions: Sessions, pool: Pool) -> list[dict[
     return [{**size, "now": said.get(size["slug"], "")} for size in start_page(mine)]
 
 
-async def _admitted(spawner: Any, chosen: Mapping[str, Any], known: Any, pool: Pool) -> None:
+async def _admitted(spawner: Any, chosen: Mapping[str, Any], check: Any, pool: Pool) -> None:
     """Refuses what is no choice, and gives a place in the list to whom GPUs are not free for."""
-    known(spawner, chosen)
+    check(spawner, chosen)
     await pool.admit(spawner)
 
 
 def open_to(user: Any, sessions: Sessions) -> Sessions:
     """The sessions that a user may have: what is for groups is there for their members only."""
     groups = [group.name for group in user.groups]
-    mine = {name: tuple(may_choose(getattr(sessions, name), groups)) for name in ("profiles", "releases", "clusters")}
+    mine = {name: tuple(may_choose(offered, groups)) for name, offered in _offered(sessions).items()}
     return sessions.model_copy(update=mine)
+
+
+def _offered(sessions: Sessions) -> dict[str, Sequence[Choice]]:
+    """All that there is to choose, by the names that it has in the settings."""
+    return {name: getattr(sessions, name) for name in ("profiles", "releases", "clusters", "interfaces")}
 
 
 def start_page(sessions: Sessions) -> list[dict[str, Any]]:
@@ -98,27 +104,27 @@ def start_page(sessions: Sessions) -> list[dict[str, Any]]:
 
 def titles(sessions: Sessions) -> dict[str, dict[str, str]]:
     """What there is to choose: for each name its values, and how users read them."""
-    offered = {
+    offered: Mapping[str, Sequence[Choice]] = {
         "profile": sessions.profiles,
         "release": sessions.releases,
         OPTION: sessions.clusters,
         "interface": sessions.interfaces,
     }
-    told = {name: {one.name: one.title for one in known} for name, known in offered.items() if known}
-    return {**told, OPTION: {NONE: "None", **told[OPTION]}} if OPTION in told else told
+    found = {name: {one.name: one.title for one in ones} for name, ones in offered.items() if ones}
+    return {**found, OPTION: {NONE: "None", **found[OPTION]}} if OPTION in found else found
 
 
 def last_choice(user: Any, sessions: Sessions) -> dict[str, Any] | None:
     """What a user chose for the session before: `options`, and `title`; None where that cannot be had again."""
     options = user.spawner.orm_spawner.user_options or {}
-    known = titles(open_to(user, sessions))
-    allowed = {*known, *([SCRIPT] if sessions.scripts else [])}
+    offered = titles(open_to(user, sessions))
+    allowed = {*offered, *([SCRIPT] if sessions.scripts else [])}
     if not options or not options.keys() <= allowed:
         return None
-    if any(options[name] not in known[name] for name in options.keys() & known.keys()):
+    if any(options[name] not in offered[name] for name in options.keys() & offered.keys()):
         return None
-    chosen = {name: options.get(name, next(iter(values))) for name, values in known.items()}
-    words = [known[name][value] for name, value in chosen.items() if value != NONE]
+    chosen = {name: options.get(name, next(iter(values))) for name, values in offered.items()}
+    words = [offered[name][value] for name, value in chosen.items() if value != NONE]
     script = [str(options[SCRIPT])] if options.get(SCRIPT) else []
     return {"options": options, "title": ", ".join([*words, *script])}
 
@@ -148,23 +154,22 @@ def resources(size: Size, *, own_numbers: bool) -> dict[str, Any]:
 
 def profile(one: Profile, sessions: Sessions, *, default: bool) -> dict[str, Any]:
     """A choice on the start page, as the spawner wants it."""
-    given = resources(one, own_numbers=sessions.home is None)
-    # An override replaces the common selector, it is not added to it; and so with tolerations.
+    override = resources(one, own_numbers=sessions.home is None)
+    # An override replaces the common selector, it is not added to it.
     nodes = {**sessions.node_selector, **one.node_selector}
     words = [f"{one.cores:g} core{'' if one.cores == 1 else 's'}", f"{one.memory_gib:g} GiB of memory"]
     if gpu := one.gpu:
         words.insert(0, f"{gpu.count} GPU{'s' if gpu.count > 1 else ''} ({gpu.model})")
         nodes[Gpu.LABEL] = gpu.model
         for key in ("extra_resource_limits", "extra_resource_guarantees"):
-            given[key] = {**given[key], gpu.resource: str(gpu.count)}
-        tolerated = [one.model_dump() for one in (*sessions.tolerations, Toleration(key=Gpu.TAINT))]
-        given["tolerations"] = tolerated
+            override[key] = {**override[key], gpu.resource: str(gpu.count)}
+        override["tolerations"] = [{"key": Gpu.TAINT, "operator": "Exists", "effect": "NoSchedule"}]
     return {
         "slug": one.name,
         "display_name": one.title,
         "description": one.description or ", ".join(words),
         "default": default,
-        "kubespawner_override": {**given, "node_selector": nodes},
+        "kubespawner_override": {**override, "node_selector": nodes},
     }
 
 

@@ -37,6 +37,8 @@ VOLUME_HOME = "/home/{username}"
 EOS_HOME = "/eos/user/{unescaped_username[0]}/{unescaped_username}"
 STATE = Path("/srv/jupyterhub")
 PORT = 8888
+START_SECONDS = 300
+"""How long a start may take; a first pull of the image counts."""
 PASSWORD_URL = f"/hub/oauth_login?{CHANGE}=password&next=%2Fhub%2Fhome"
 _OWN = "/tmp"  # noqa: S108 - a session has one of its own
 CREDENTIALS = {
@@ -50,7 +52,7 @@ AUTHENTICATORS = {"accounts": AccountsAuthenticator, "kerberos": KerberosAuthent
 """Which one signs people in, by the kind that the settings say."""
 
 COMPONENT = "session"
-BESIDE_OTHERS = {
+BESIDE_OTHERS: dict[str, Any] = {
     "weight": 100,
     "podAffinityTerm": {
         "labelSelector": {"matchLabels": {"component": COMPONENT}},
@@ -202,9 +204,9 @@ def spawner(
         # By its path: what a user installs comes first on PATH.
         "cmd": ["/usr/local/bin/jupyterhub-singleuser"],
         "default_url": "/lab",
-        "start_timeout": sessions.start_timeout_seconds,
+        "start_timeout": START_SECONDS,
         # The same again for the server in it: a whole class that starts at once shares a few cores.
-        "http_timeout": sessions.start_timeout_seconds,
+        "http_timeout": START_SECONDS,
         "events_enabled": True,
         # Looks at what the hub knows already. A dead machine shows after 20 s, and its users should not wait for more.
         "poll_interval": 10,
@@ -251,7 +253,6 @@ def spawner(
             *(mount for _, mount in folders),
         ],
         "node_selector": sessions.node_selector,
-        "tolerations": [toleration.model_dump() for toleration in sessions.tolerations],
         **({"pod_affinity_preferred": [BESIDE_OTHERS]} if sessions.packed else {}),
         **choices(sessions, pool),
         "extra_container_config": {

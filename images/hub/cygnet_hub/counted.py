@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import Counter
-from tornado.web import HTTPError
 
 UNWELL, NO_ROOM, REFUSED, TOO_SLOW, OTHER = "machines unwell", "no room", "session refused", "too slow", "other"
 NO_IMAGE, NO_VOLUME, CRASHED, QUOTA = "no image", "no volume", "crashed", "quota"
@@ -44,16 +43,13 @@ def failed(error: BaseException | None, *, unplaced: bool) -> None:
 
 
 def cause_of(error: BaseException | None, *, unplaced: bool) -> str:
-    """Why a start failed.
+    """Why a start failed: what refuses one (`start.Refusal`) says so itself.
 
-    >>> cause_of(TimeoutError(), unplaced=True), cause_of(HTTPError(500), unplaced=False)
-    ('no room', 'session refused')
+    >>> cause_of(TimeoutError(), unplaced=True), cause_of(TimeoutError(), unplaced=False)
+    ('no room', 'too slow')
     """
-    if known := getattr(error, "cause", ""):
-        return str(known)
-    if isinstance(error, HTTPError):
-        # As start.wait_for_server has them.
-        return {503: UNWELL, 500: REFUSED}.get(error.status_code, OTHER)
+    if cause := getattr(error, "cause", ""):
+        return str(cause)
     if unplaced:
         return NO_ROOM
     return TOO_SLOW if error is None or isinstance(error, TimeoutError) else OTHER

@@ -12,14 +12,14 @@ import secrets
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
-from tornado.web import Application, HTTPError, RequestHandler, authenticated
+from tornado.web import Application, HTTPError, RequestHandler, authenticated, url
 
 REMEMBERED_SECONDS = 5
 USER_HEADER = "X-Cygnet-User"
 """By this the gateway knows the user; it removes a client's own."""
 
 
-class Who(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
+class Who(HubOAuthenticated, RequestHandler):
     """Tells in headers who sent the cookies; 401 says that they are nobody's."""
 
     def get(self) -> None:
@@ -35,7 +35,7 @@ class Who(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         return {USER_HEADER: user["name"]}
 
 
-class SignIn(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
+class SignIn(HubOAuthenticated, RequestHandler):
     """Sends a browser to the hub's sign-in, and from there to the page it came for."""
 
     def initialize(self, prefix: str) -> None:
@@ -68,9 +68,9 @@ def application(prefix: str, who: type[Who] = Who) -> Application:
         cache_max_age=REMEMBERED_SECONDS,
     )
     routes = [
-        (f"{prefix}who", who),
-        (f"{prefix}sign-in", SignIn, {"prefix": prefix}),
-        (callback, HubOAuthCallbackHandler),
+        url(f"{prefix}who", who),
+        url(f"{prefix}sign-in", SignIn, {"prefix": prefix}),
+        url(callback, HubOAuthCallbackHandler),
     ]
     # Browsers that it forgets with its end are sent through the hub once more, where they are signed in still.
     return Application(routes, cookie_secret=secrets.token_bytes(32), log_function=lambda _handler: None)

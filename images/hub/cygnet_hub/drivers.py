@@ -5,6 +5,7 @@ A driver is in the session, so users may tell it anything else. What limits them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,13 +73,13 @@ def defaults(cluster: Cluster, owner: Owner) -> dict[str, Any]:
         "spark.ui.showConsoleProgress": "false",
         # The page of a driver is to be looked at.
         "spark.ui.killEnabled": "false",
-        **(history(owner, cluster.history_days) if cluster.history_days else {}),
+        **(history(owner.home, cluster.history_days) if cluster.history_days else {}),
     }
 
 
-def history(owner: Owner, days: int) -> dict[str, Any]:
+def history(home: str, days: int) -> dict[str, Any]:
     """Where drivers note what they do, and what the history server of that user reads. setup.sh makes the folder."""
-    folder = f"file://{owner.home}/{HISTORY}"
+    folder = f"file://{home}/{HISTORY}"
     return {
         "spark.eventLog.enabled": "true",
         "spark.eventLog.dir": folder,
@@ -89,10 +90,10 @@ def history(owner: Owner, days: int) -> dict[str, Any]:
     }
 
 
-def bundles(cluster: Cluster) -> dict[str, Any]:
-    """What SparkConnector's panel offers, in its words."""
+def bundles(offered: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What SparkConnector's panel offers, in its words; given are settings of Spark, by title."""
     named = {
         title: [{"name": name, "value": value} for name, value in settings.items()]
-        for title, settings in cluster.bundles.items()
+        for title, settings in offered.items()
     }
     return {"bundled_options": {title: {"options": options} for title, options in named.items()}}

@@ -12,13 +12,18 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jupyterhub.proxy import ConfigurableHTTPProxy  # type: ignore[import-untyped]
+from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets import Callable, Float
 from traitlets.config import Configurable
 
 from cygnet_hub import counted
+
+if TYPE_CHECKING:
+    from jupyterhub.spawner import Spawner
+else:
+    Spawner = Configurable  # which JupyterHub's takes nothing to inherit from it that has no `stop` of its own
 
 LIMITS = "CYGNET_LIMITS"
 """The variable by which a session knows its limits, in JSON."""
@@ -79,7 +84,7 @@ class Limits:
         return ""
 
 
-class Ending(Configurable):
+class Ending(Spawner):
     """Of a spawner: a session ends at its limits, and `ended_because` says why until the user starts anew."""
 
     idle_hours: Any = Float(0, config=True, help="A session that nobody used for so long ends; 0: never.")
@@ -103,9 +108,9 @@ class Ending(Configurable):
             age_seconds=age_seconds,
             old_at=time.time() + age_seconds if age_seconds else 0,
         )
-        told = {LIMITS: json.dumps(asdict(self.limits))}
-        told["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(self.limits.told_every_seconds)
-        return {**super().get_env(), **told}
+        variables = {LIMITS: json.dumps(asdict(self.limits))}
+        variables["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(self.limits.told_every_seconds)
+        return {**super().get_env(), **variables}
 
     def start(self) -> Any:
         """Starts a session, of which nothing is known yet."""
@@ -162,7 +167,7 @@ class Ending(Configurable):
         self.limits = Limits(**state["limits"]) if state.get("limits") else None
 
 
-class SessionsProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
+class SessionsProxy(ConfigurableHTTPProxy):
     """JupyterHub's proxy, whose word on when a session was used is not taken.
 
     A page that lies open asks its session all the time. The session itself knows better.
@@ -182,8 +187,7 @@ def duration(seconds: float) -> str:
     >>> [duration(seconds) for seconds in (90, 3600, 14400, 129600)]
     ['1.5 minutes', '1 hour', '4 hours', '1.5 days']
     """
-    unit, length = next(
-        one for one in (("day", 86400), ("hour", 3600), ("minute", 60)) if seconds >= one[1] or one[1] == 60
-    )
+    longer = (one for one in (("day", 86400), ("hour", 3600)) if seconds >= one[1])
+    unit, length = next(longer, ("minute", 60))
     count = f"{seconds / length:.3g}"
     return f"{count} {unit}{'' if count == '1' else 's'}"

@@ -25,7 +25,7 @@ from cygnet_hub.drivers import (
     bundles,
     defaults,
 )
-from cygnet_hub.model import Model
+from cygnet_hub.model import Choice, Model
 
 NONE = "none"
 """The choice of no cluster."""
@@ -46,16 +46,9 @@ USERNAME = "hub.jupyter.org/username"
 _COMMAND = ["tini", "--", "sh", "-c", 'exec "$CYGNET_SPARK/start-executor" "$@"', "sh"]
 
 
-class Cluster(Model):
+class Cluster(Choice):
     """A choice on the page on which a session is started."""
 
-    name: str
-    """Short and lasting: links and records use it."""
-    title: str
-    """What the user reads."""
-    description: str = ""
-    groups: tuple[str, ...] = ()
-    """Whose members may choose it; none: everyone."""
     kind: Literal["kubernetes"] = "kubernetes"
     max: int = Field(ge=1)
     """Executors of one user."""
@@ -124,10 +117,10 @@ def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes)
     there = {"namespace": owner.namespace, "labels": {OWNER: owner.slug}}
     here = {"name": owner.namespace, "namespace": owner.sessions, "labels": {OWNER: owner.slug}}
     encoded = base64.b64encode(secret).decode()
-    told = {
+    files = {
         "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner).items()),
         "executor.yaml": yaml.safe_dump(template(owner), sort_keys=False),
-        "sparkconnector_bundles.json": json.dumps(bundles(cluster)),
+        "sparkconnector_bundles.json": json.dumps(bundles(cluster.bundles)),
     }
     subject = {"kind": "ServiceAccount", "name": owner.namespace, "namespace": owner.sessions}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": DRIVER_ROLE}
@@ -138,7 +131,7 @@ def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes)
             ("NetworkPolicy", {"metadata": {"name": "executors", **there}, "spec": executors_policy(owner)}),
             ("NetworkPolicy", {"metadata": here, "spec": driver_policy(owner, settings)}),
             ("Secret", {"metadata": {"name": "spark", **there}, "data": {"secret": encoded}}),
-            ("Secret", {"metadata": here, "data": {"secret": encoded}, "stringData": told}),
+            ("Secret", {"metadata": here, "data": {"secret": encoded}, "stringData": files}),
             ("ServiceAccount", {"metadata": here, "automountServiceAccountToken": False}),
             *volumes(owner),
         ],
@@ -301,8 +294,8 @@ def given(pod: Any, cluster: Cluster, owner: Owner, settings: SparkSettings) -> 
     pod.spec.automount_service_account_token = True
     container = pod.spec.containers[0]
     # The last one is SparkConnector's own, for what it shows.
-    told = {"CYGNET_SPARK": settings.view, "CYGNET_CLUSTER": TOLD, "SPARK_CLUSTER_NAME": cluster.name}
-    for name, value in told.items():
+    variables = {"CYGNET_SPARK": settings.view, "CYGNET_CLUSTER": TOLD, "SPARK_CLUSTER_NAME": cluster.name}
+    for name, value in variables.items():
         container.env.append({"name": name, "value": value})
     pod.spec.volumes.append({"name": "spark", "secret": {"secretName": owner.namespace, "defaultMode": 0o440}})
     container.volume_mounts.append({"name": "spark", "mountPath": TOLD, "readOnly": True})

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Self
 from weakref import WeakSet
 
-from jupyterhub.handlers import BaseHandler  # type: ignore[import-untyped]
-from kubespawner.clients import load_config, shared_client  # type: ignore[import-untyped]
+from jupyterhub.handlers import BaseHandler
+from kubespawner.clients import load_config, shared_client
 from tornado.web import HTTPError, authenticated
 
 from cygnet_hub.ending import duration
 from cygnet_hub.guests import AWAY
 from cygnet_hub.settings import Gpu, Profile
-from cygnet_hub.start import refusal
+from cygnet_hub.start import Refusal
 from cygnet_hub.unwell import TAINT
 from cygnet_hub.waiting import Entry, Event, Holder, Moment, WaitingList
 
@@ -71,14 +71,14 @@ class Pool:
         if gpu is None:
             return
         user = spawner.user
-        known = await self._look(user)
+        waiting_list = await self._look(user)
         self._missed.discard(user.name)
-        self._tell(known.ask(user.name, gpu.model, gpu.count, self._moment(user)))
+        self._tell(waiting_list.ask(user.name, gpu.model, gpu.count, self._moment(user)))
         self._keep()
         self._watch(user)
-        entry = known.entry(user.name)
+        entry = waiting_list.entry(user.name)
         if entry and not entry.until:
-            raise refusal(429, self._waits(known, entry, self._moment(user)))
+            raise Refusal(429, self._waits(waiting_list, entry, self._moment(user)))
         self._admitted.add(spawner)
 
     async def said(self, profile: Profile, spawner: Any) -> str:
@@ -86,17 +86,17 @@ class Pool:
         if (gpu := profile.gpu) is None:
             return ""
         try:
-            known = await self._look(spawner.user)
+            waiting_list = await self._look(spawner.user)
         except HTTPError as error:
             return str(error.log_message)
         total, at = self._total.get(gpu.model, 0), self._moment(spawner.user)
         if not total:
             return f"No machine with {gpu.model} is there now."
-        free, waiting = known.free(gpu.model, at), len(known.waiting(gpu.model))
+        free, waiting = waiting_list.free(gpu.model, at), len(waiting_list.waiting(gpu.model))
         if free >= gpu.count and not waiting:
             return f"{free} of {total} free."
         people = f" {waiting} {'people wait' if waiting > 1 else 'person waits'}." if waiting else ""
-        begins = known.expected_for_next(gpu.model, gpu.count, at)
+        begins = waiting_list.expected_for_next(gpu.model, gpu.count, at)
         return f"{free or 'None'} of {total} free.{people}{expected(begins)}"
 
     async def place(self, user: Any) -> dict[str, Any]:
@@ -106,10 +106,10 @@ class Pool:
         """
         spawner = user.spawner
         try:
-            known = await self._look(user)
+            waiting_list = await self._look(user)
         except HTTPError as error:
             return {"state": "", "text": str(error.log_message)}
-        entry = known.entry(user.name)
+        entry = waiting_list.entry(user.name)
         if entry is None:
             text = "Your turn came, and passed. Ask again when you like." if user.name in self._missed else ""
             return {"state": "", "text": text}
@@ -120,7 +120,7 @@ class Pool:
             text = f"It is your turn: {_gpus(entry)} for you, for {left} from now. Then the next one has it."
             options = {**chosen, "profile": profile}
             return {"state": "claim", "text": text, "options": options, "busy": bool(spawner.active)}
-        return {"state": "waits", "text": self._waits(known, entry, self._moment(user))}
+        return {"state": "waits", "text": self._waits(waiting_list, entry, self._moment(user))}
 
     def leave(self, name: str) -> None:
         """Takes a user's place away."""
@@ -155,7 +155,7 @@ class Pool:
             except AWAY as error:
                 LOG.warning("How many GPUs there are cannot be read: %s", error)
                 if self._counted_at < 0:
-                    raise refusal(503, "Whether a GPU is free is not known now. Try again in a minute.") from error
+                    raise Refusal(503, "Whether a GPU is free is not known now. Try again in a minute.") from error
             self._counted_at = time.monotonic()
         before = self._list.state()
         self._tell(self._list.look(self._moment(user)))
@@ -209,19 +209,19 @@ class Pool:
             else:
                 self._missed.discard(event.user)
 
-    def _waits(self, known: WaitingList, entry: Entry, at: Moment) -> str:
+    def _waits(self, waiting_list: WaitingList, entry: Entry, at: Moment) -> str:
         """What somebody who waits reads."""
-        waiting, total = known.waiting(entry.model), at.total.get(entry.model, 0)
+        waiting, total = waiting_list.waiting(entry.model), at.total.get(entry.model, 0)
         number = [one.user for one in waiting].index(entry.user) + 1
         if not total:
             return f"No machine with {entry.model} is there now. You are number {number} in the waiting list."
-        free = known.free(entry.model, at)
+        free = waiting_list.free(entry.model, at)
         taken = f"{free} of {total} {entry.model} are free" if free else f"All {total} {entry.model} are taken"
-        begins = known.expected_at(entry.user, at)
+        begins = waiting_list.expected_at(entry.user, at)
         return f"{taken}. You are number {number} of {len(waiting)} in the waiting list.{expected(begins)}"
 
 
-class WaitingHandler(BaseHandler):  # type: ignore[misc]
+class WaitingHandler(BaseHandler):
     """The page that waits: a place, and when it is one's turn, the way to start; or to leave the list."""
 
     @authenticated

@@ -17,11 +17,11 @@ from typing import Any, Self
 
 import aiohttp
 from kubernetes_asyncio.client import ApiException
-from kubespawner.clients import load_config, shared_client  # type: ignore[import-untyped]
+from kubespawner.clients import load_config, shared_client
 
 from cygnet_hub.model import Model
 from cygnet_hub.rights import NotAdmittedError
-from cygnet_hub.start import refusal
+from cygnet_hub.start import Refusal
 from cygnet_hub.user_ids import NAME, NUMBERS
 
 LOG = logging.getLogger("jupyterhub")
@@ -61,7 +61,7 @@ class Guests:
             HTTPError: 403, the user can have no home; 503, machines cannot be told.
         """
         if not NAME.fullmatch(name) or uid not in NUMBERS:
-            raise refusal(403, f"{name[:64]!r} with the number {uid} can have no home here: names begin with a letter.")
+            raise Refusal(403, f"{name[:64]!r} with the number {uid} can have no home here: names begin with a letter.")
         text = self._entry(uid, groups)
 
         def changed(known: Mapping[str, str]) -> dict[str, str | None]:
@@ -72,14 +72,14 @@ class Guests:
                     "--namespace %s --type merge --patch '{\"data\": {\"NAME\": null}}'",
                     name, taken[0], uid, self._settings.name, self._settings.namespace,
                 )  # fmt: skip
-                raise refusal(403, f"Your number {uid} is another user's here. Tell those who run this service.")
+                raise Refusal(403, f"Your number {uid} is another user's here. Tell those who run this service.")
             return {} if known.get(name) == text else {name: text}
 
         try:
             await self._change(changed)
         except AWAY as error:
             LOG.error("Machines cannot be told who %s is: %s", name, error)
-            raise refusal(503, "Your home cannot be made ready now. Try again in some minutes.") from error
+            raise Refusal(503, "Your home cannot be made ready now. Try again in some minutes.") from error
 
     async def regroup(self, name: str, groups: Iterable[str]) -> None:
         """Says of a user who is known, and of nobody else, in which groups they are now."""

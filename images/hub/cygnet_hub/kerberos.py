@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from jupyterhub.apihandlers.base import APIHandler  # type: ignore[import-untyped]
+from jupyterhub.apihandlers.base import APIHandler
 from tornado.web import HTTPError
 from traitlets import Dict, Instance, List
 
@@ -22,7 +22,7 @@ from cygnet_hub.guests import Guests, followed
 from cygnet_hub.kerberos_realm import Realm, RefusedError, UnreachableError
 from cygnet_hub.password_sign_in import PasswordAuthenticator
 from cygnet_hub.rights import NotAdmittedError, admitted
-from cygnet_hub.start import refusal
+from cygnet_hub.start import Refusal
 from cygnet_hub.user_ids import user_id
 
 TICKET = "kerberos_ticket"
@@ -69,10 +69,10 @@ class KerberosAuthenticator(PasswordAuthenticator):
         except RefusedError as error:
             if not error.told:
                 return None
-            raise refusal(403, f"{self.realm.name} refused {name}: {error.told}.") from error
+            raise Refusal(403, f"{self.realm.name} refused {name}: {error.told}.") from error
         except UnreachableError as error:
             self.log.error("%s does not answer: %s", self.realm.name, error)
-            raise refusal(
+            raise Refusal(
                 503,
                 f"Sign-in at {self.realm.name} does not answer now. Try again in some minutes; sessions go on.",
             ) from error
@@ -130,7 +130,7 @@ class KerberosAuthenticator(PasswordAuthenticator):
         return [*super().get_handlers(app), (r"/api/kerberos-ticket", KerberosTicket)]
 
 
-class KerberosTicket(APIHandler):  # type: ignore[misc]
+class KerberosTicket(APIHandler):
     """Answers GET with {"ticket": base64, "ends_at": seconds since 1970, "renewed_at": likewise, "config": "..."}."""
 
     async def get(self) -> None:
@@ -142,5 +142,5 @@ class KerberosTicket(APIHandler):  # type: ignore[misc]
         realm = self.authenticator.realm
         begins, ends = await realm.times(base64.b64decode(ticket))
         self.set_header("Cache-Control", "no-store")
-        told = {"ticket": ticket, "ends_at": ends, "renewed_at": (begins + ends) / 2}
-        self.write({**told, "config": realm.config.read_text(encoding="utf-8")})
+        times = {"ends_at": ends, "renewed_at": (begins + ends) / 2}
+        self.write({"ticket": ticket, **times, "config": realm.config.read_text(encoding="utf-8")})

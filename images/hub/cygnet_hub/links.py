@@ -11,11 +11,11 @@ from html import escape
 from typing import Any
 from urllib.parse import parse_qsl
 
-from jupyterhub.handlers.base import BaseHandler  # type: ignore[import-untyped]
-from jupyterhub.utils import url_path_join  # type: ignore[import-untyped]
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.utils import url_path_join
 from tornado.httputil import HTTPServerRequest, url_concat
 
-from cygnet_hub.start import check_choice, refusal
+from cygnet_hub.start import Refusal, check_choice
 
 Titles = Mapping[str, Mapping[str, str]]
 """What may be chosen for a session: for each name the values with their titles, the default first."""
@@ -31,7 +31,7 @@ def refuse_broken() -> None:
     def get_next_url(handler: BaseHandler, *arguments: Any, **options: Any) -> str:
         address = str(of_jupyterhub(handler, *arguments, **options))
         if not address.isprintable():
-            raise refusal(400, "This link is broken: there is a line break in where it leads. Begin at the home page.")
+            raise Refusal(400, "This link is broken: there is a line break in where it leads. Begin at the home page.")
         return address
 
     BaseHandler.get_next_url = get_next_url
@@ -66,13 +66,12 @@ def to_session(choices_of: Callable[[Any], Titles]) -> Callable[[str, HTTPServer
     return redirect
 
 
-def another(wanted: str, running: str, base_url: str, target: str) -> Exception:
+def another(wanted: str, running: str, base_url: str, target: str) -> Refusal:
     """The page for a link that wants another session than the one that runs."""
-    error = refusal(409, f"This link is for {wanted}, and your session runs with {running}.")
-    error.jupyterhub_html_message = (
+    html = (
         f"<p>This link is for <strong>{escape(wanted)}</strong>, and your session runs with "
         f"<strong>{escape(running)}</strong>.</p>"
         f'<p>Save your work, <a href="{escape(url_path_join(base_url, "hub", "home"))}">stop your session</a>, and '
         f'follow the link again; or <a href="{escape(target)}">open it in the session that runs</a>.</p>'
     )
-    return error
+    return Refusal(409, f"This link is for {wanted}, and your session runs with {running}.", html=html)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from jupyterhub.utils import url_path_join  # type: ignore[import-untyped]
-from oauthenticator.oauth2 import (  # type: ignore[import-untyped]
+from jupyterhub.utils import url_path_join
+from oauthenticator.oauth2 import (
     OAuthCallbackHandler,
     OAuthenticator,
     OAuthLoginHandler,
@@ -32,7 +32,7 @@ from cygnet_hub.access_token import AccessToken
 from cygnet_hub.audit import Audited
 from cygnet_hub.guests import Guests, followed
 from cygnet_hub.rights import NotAdmittedError, Rights, admitted
-from cygnet_hub.start import refusal
+from cygnet_hub.start import Refusal
 from cygnet_hub.user_ids import NAME, NUMBERS, user_id
 
 CHANGE = "change"
@@ -44,7 +44,7 @@ EXPIRES = "expires_at"
 """In what is kept of a sign-in: when the access token ends, in seconds since 1970."""
 
 
-class SignIn(OAuthLoginHandler):  # type: ignore[misc]
+class SignIn(OAuthLoginHandler):
     """Sends a browser to the provider."""
 
     async def get(self) -> None:
@@ -59,7 +59,7 @@ class SignIn(OAuthLoginHandler):  # type: ignore[misc]
         super().authorize_redirect(*arguments, extra_params=extra_params, **options)
 
 
-class Callback(OAuthCallbackHandler):  # type: ignore[misc]
+class Callback(OAuthCallbackHandler):
     """Where the provider sends a browser back to."""
 
     async def get(self) -> None:
@@ -72,7 +72,7 @@ class Callback(OAuthCallbackHandler):  # type: ignore[misc]
             raise self.authenticator.told_of(error) from error
 
 
-class SignOut(OAuthLogoutHandler):  # type: ignore[misc]
+class SignOut(OAuthLogoutHandler):
     """Signs out here, then at the provider, which sends the browser back."""
 
     _id_token = ""
@@ -98,7 +98,7 @@ class SignOut(OAuthLogoutHandler):  # type: ignore[misc]
         self.redirect(f"{self.authenticator.sign_out_url}?{urlencode(asked)}")
 
 
-class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
+class OidcAuthenticator(Audited, OAuthenticator):
     """Takes a provider's word for who somebody is."""
 
     login_handler = SignIn
@@ -164,13 +164,13 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
             raise self.told_of(error) from error
         if known["issuer"] != self.issuer:
             self.log.error("The provider at %s calls itself %s", self.issuer, known["issuer"])
-            raise refusal(
+            raise Refusal(
                 503, f"Sign-in at {self.login_service} is not set up rightly; tell those who run this service."
             )
         self.authorize_url = self._for_browsers(known["authorization_endpoint"])
         self.userdata_url = known["userinfo_endpoint"]
         self.sign_out_url = self._for_browsers(known.get("end_session_endpoint", ""))
-        self.token_url = known["token_endpoint"]
+        self.token_url: str = known["token_endpoint"]
 
     def _for_browsers(self, url: str) -> str:
         """By path only, where the provider is at the address under which the browser came."""
@@ -187,9 +187,9 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
     def told_of(self, error: Exception) -> HTTPError:
         """What a user reads when the provider refused, or did not answer."""
         if is_refusal(error):
-            return refusal(403, f"{self.login_service} did not accept this sign-in. Start it again.")
+            return Refusal(403, f"{self.login_service} did not accept this sign-in. Start it again.")
         self.log.error("The provider %s does not answer: %s", self.issuer, error)
-        return refusal(
+        return Refusal(
             503,
             f"Sign-in at {self.login_service} does not answer now. Try again in some minutes; sessions that run go on.",
         )
@@ -205,7 +205,7 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
         name = given.lower()
         # Before that: in Unicode the sign for kelvin is a capital k.
         if not (given.isascii() and NAME.fullmatch(name)):
-            raise refusal(
+            raise Refusal(
                 403,
                 f"Your name at {self.login_service} is {given[:64]!r}. Names here begin with a letter and have up to "
                 "31 letters, digits and '-'. Ask those who run this service.",
@@ -272,7 +272,7 @@ class OidcAuthenticator(Audited, OAuthenticator):  # type: ignore[misc]
         claims = (await user.get_auth_state() or {}).get(self.user_auth_state_key, {})
         number = str(claims.get(self.uid_claim, ""))
         if not number.isdecimal() or int(number) not in NUMBERS:
-            raise refusal(
+            raise Refusal(
                 403, f"{self.login_service} gives no number for {user.name}; tell those who run this service."
             )
         return int(number)
@@ -293,5 +293,5 @@ def is_refusal(error: Exception) -> bool:
     >>> is_refusal(HTTPClientError(400)), is_refusal(HTTPClientError(599)), is_refusal(ConnectionRefusedError())
     (True, False, False)
     """
-    code = getattr(error, "code", None) or getattr(error, "status_code", 0)
+    code = getattr(error, "code", 0) or getattr(error, "status_code", 0)
     return 400 <= int(code) < 500 and code != 429

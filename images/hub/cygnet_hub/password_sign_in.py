@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from jupyterhub.auth import Authenticator  # type: ignore[import-untyped]
 from tornado.web import HTTPError
 from traitlets import Instance
 
@@ -18,7 +17,7 @@ from cygnet_hub.rights import Rights
 LONGEST_NAME = 64
 
 
-class PasswordAuthenticator(Audited, Authenticator):  # type: ignore[misc]
+class PasswordAuthenticator(Audited):
     """Asks `check`, in turn. Whose password was wrong has to wait before the next one is looked at."""
 
     checks_at_once = 2

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 from tornado.web import HTTPError
 
-from cygnet_hub.model import Model
+from cygnet_hub.model import Choice, Model
 
 OPERATORS = "operators"
 """The hub's group of those who may see and stop all sessions; what that is stands in the role of the hub."""
@@ -54,8 +54,8 @@ def admitted(name: str, groups: Iterable[str], rights: Rights, *, operator: bool
     return {"name": name, "admin": False, "groups": sorted({*mine, OPERATORS} if operator else mine)}
 
 
-def may_choose(offered: Iterable[Any], groups: Iterable[str]) -> list[Any]:
-    """Of profiles or releases those that a member of these groups may choose, in their order."""
+def may_choose(offered: Iterable[Choice], groups: Iterable[str]) -> list[Choice]:
+    """Of what is offered that which a member of these groups may choose, in their order."""
     mine = {*groups}
     return [one for one in offered if not one.groups or not mine.isdisjoint(one.groups)]
 

@@ -22,7 +22,7 @@ from pydantic import (
 from cygnet_hub.address import Network, Proxies
 from cygnet_hub.executors import NONE, Cluster, SparkSettings
 from cygnet_hub.guests import GuestsSettings
-from cygnet_hub.model import Model
+from cygnet_hub.model import Choice, Model
 from cygnet_hub.sign_in import AccountsSettings, AuthSettings
 
 FOLDER = Path("/etc/cygnet")
@@ -33,15 +33,6 @@ MemoryGib = Annotated[float, Field(gt=0, description="GiB of memory")]
 
 class SettingsError(Exception):
     """The hub cannot start with what it was told; the text names the file, each finding and the cure."""
-
-
-class Toleration(Model):
-    """A taint of a node that sessions may ignore; the fields are Kubernetes' own."""
-
-    key: str
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
 
 
 class Size(Model):
@@ -86,50 +77,30 @@ class Gpu(Model):
     TAINT: ClassVar[str] = "nvidia.com/gpu"
 
 
-class Profile(Size):
+class Profile(Size, Choice):
     """A choice on the page on which a session is started."""
 
-    name: str
-    """Short and lasting: links and records use it."""
-    title: str
-    """What the user reads."""
-    description: str = ""
-    groups: tuple[str, ...] = ()
-    """Whose members may choose it; none: everyone."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes that take such sessions, besides the common ones."""
     gpu: Gpu | None = None
     """None: no session of this kind has any."""
 
 
-class Release(Model):
+class Release(Choice):
     """Software that a session may have, as a choice on that page."""
 
-    name: str
-    """Short and lasting: links and records use it."""
-    title: str
-    """What the user reads."""
-    description: str = ""
-    groups: tuple[str, ...] = ()
-    """Whose members may choose it; none: everyone."""
     view: str = Field(pattern=r"^/")
     """Folder that is the software: sessions source its setup.sh."""
 
 
-class Interface(Model):
+class Interface(Choice):
     """A page on which a session opens, as a choice on that page."""
 
-    name: str
-    """Short and lasting: links and records use it."""
-    title: str
-    """What the user reads."""
-    description: str = ""
     url: str = Field(pattern=r"^/")
     """Below the session's own."""
-    groups: ClassVar[tuple[str, ...]] = ()
 
 
-Choice = TypeVar("Choice", Profile, Release, Interface, Cluster)
+AChoice = TypeVar("AChoice", bound=Choice)
 
 
 class Home(Model):
@@ -175,13 +146,10 @@ class Sessions(Model):
     """So long before its end a session that nobody uses warns its user."""
     max_age_hours: float = Field(0, ge=0)
     """How old a session may become where no group of its user has more; then it ends when it is idle. 0: any age."""
-    start_timeout_seconds: int = Field(300, ge=10)
-    """A first pull of the image counts."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes that take sessions, such as that of those that have their image."""
     packed: bool = False
     """Whether sessions go to the nodes that have most of them; else Kubernetes spreads them."""
-    tolerations: tuple[Toleration, ...] = ()
     link_hosts: tuple[str, ...] = ()
     """Hosts from which links may bring repositories; none: from any."""
     environment: dict[str, str] = Field(default_factory=dict)
@@ -203,7 +171,7 @@ class Sessions(Model):
 
     @field_validator("profiles", "releases", "interfaces", "clusters")
     @classmethod
-    def _names_differ(cls, choices: tuple[Choice, ...], info: ValidationInfo) -> tuple[Choice, ...]:
+    def _names_differ(cls, choices: tuple[AChoice, ...], info: ValidationInfo) -> tuple[AChoice, ...]:
         names = [choice.name for choice in choices]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two {info.field_name} have the name {', '.join(sorted(twice))}")

@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException
-from kubespawner.clients import load_config, shared_client  # type: ignore[import-untyped]
-from kubespawner.slugs import is_valid_label, safe_slug  # type: ignore[import-untyped]
+from kubespawner.clients import load_config, shared_client
+from kubespawner.slugs import is_valid_label, safe_slug
 
+from cygnet_hub import counted
 from cygnet_hub.executors import (
     FOLDERS,
     NONE,
@@ -32,7 +33,7 @@ from cygnet_hub.executors import (
     made,
 )
 from cygnet_hub.guests import AWAY, SECONDS
-from cygnet_hub.start import refusal
+from cygnet_hub.start import Refusal
 
 _STALE_SECONDS = 600
 _NOT_FOUND = 404
@@ -68,8 +69,10 @@ class Executors:
                 await asyncio.gather(*(_create(kind, body) for kind, body in step))
         except AWAY as error:
             spawner.log.error("%s: no cluster for Spark: %s", spawner._log_name, error)
-            raise refusal(
-                503, "Your Spark cluster cannot be made ready now. Try again in a minute, or start without one."
+            raise Refusal(
+                503,
+                "Your Spark cluster cannot be made ready now. Try again in a minute, or start without one.",
+                counted.OTHER,
             ) from error
         return given(pod, cluster, owner, self._settings)
 
@@ -124,7 +127,11 @@ def choices(clusters: Sequence[Cluster]) -> dict[str, dict[str, Any]]:
     """The choices of a cluster, as the spawner wants them; what one means is made when the session starts."""
     if not clusters:
         return {}
-    without = {"display_name": "None", "description": "No executors beside the session", "default": True}
+    without: dict[str, Any] = {
+        "display_name": "None",
+        "description": "No executors beside the session",
+        "default": True,
+    }
     there = {one.name: {"display_name": one.title, "description": one.description} for one in clusters}
     return {name: {**one, "kubespawner_override": {}} for name, one in {NONE: without, **there}.items()}
 

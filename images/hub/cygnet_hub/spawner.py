@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException
-from kubespawner import KubeSpawner  # type: ignore[import-untyped]
+from kubespawner import KubeSpawner
 from tornado.web import HTTPError
 
 from cygnet_hub import causes, counted
 from cygnet_hub.ending import Ending
 from cygnet_hub.guests import AWAY, SECONDS
-from cygnet_hub.start import SCRIPT, refusal
+from cygnet_hub.start import SCRIPT, Refusal
 from cygnet_hub.unwell import IMAGE_LABEL, is_unplaced, words
 
 CONNECT_SECONDS = 3
@@ -32,7 +32,7 @@ _TOO_MUCH_WRITTEN = (
 """How Kubernetes says it of a pod, and of a container's own log."""
 
 
-class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
+class SessionSpawner(Ending, KubeSpawner):
     """Ends a session whose machine is lost, and says why one has ended."""
 
     _last_pod: Mapping[str, Any] | None = None
@@ -51,7 +51,7 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
         if status is not None:
             # Whoever sees first that it has ended deletes the pod, and others ask meanwhile.
             ended = self._last_pod or {"status": {}}
-            evicted = await self._eviction(ended)
+            evicted = await self._eviction(ended) if self.ready else ""
             if self.ready and not self.ended_because:
                 self.has_ended(why_ended(ended, evicted))
             return status
@@ -84,10 +84,10 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
             raw = event.get("raw_event", {})
             if raw.get("reason") != "FailedScheduling":
                 continue
-            if not (told := await self.unwell(image=self.node_selector.get(IMAGE_LABEL, ""))):
+            if not (reason := await self.unwell(image=self.node_selector.get(IMAGE_LABEL, ""))):
                 what = causes.unplaced(str(raw.get("message") or ""), self.node_selector).what
-                told = f"{what[0].lower()}{what[1:]}"
-            yield {**event, "message": f"Your session waits: {told}. It starts when a machine can take it."}
+                reason = f"{what[0].lower()}{what[1:]}"
+            yield {**event, "message": f"Your session waits: {reason}. It starts when a machine can take it."}
 
     async def unwell(self, *, image: str = "") -> str:
         """What does not answer on machines for sessions, in words; nothing when they are well, or cannot be asked.
@@ -100,9 +100,9 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
         except AWAY as error:
             self.log.warning("%s: the machines' state cannot be read: %s", self._log_name, error)
             return ""
-        if told := words(self.api.api_client.sanitize_for_serialization(nodes)["items"], image):
-            self.log.warning("%s: no machine takes the session: %s", self._log_name, told)
-        return told
+        if why := words(self.api.api_client.sanitize_for_serialization(nodes)["items"], image):
+            self.log.warning("%s: no machine takes the session: %s", self._log_name, why)
+        return why
 
     async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
         """As KubeSpawner makes it; what Kubernetes refuses is told."""
@@ -143,7 +143,7 @@ class SessionSpawner(Ending, KubeSpawner):  # type: ignore[misc]
 def _refusal(error: ApiException) -> HTTPError:
     """What a user reads of what Kubernetes' API refused."""
     cause = causes.refused(error.status, str(error.body or ""))
-    return refusal(503, cause.words, cause.kind)
+    return Refusal(503, cause.words, cause.kind)
 
 
 def is_on_lost_machine(pod: Mapping[str, Any]) -> bool:

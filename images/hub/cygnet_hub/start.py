@@ -10,7 +10,7 @@ from typing import Any
 
 from tornado.web import HTTPError
 
-from cygnet_hub import causes
+from cygnet_hub import causes, counted
 from cygnet_hub.causes import Cause
 from cygnet_hub.unwell import is_unplaced
 
@@ -29,18 +29,21 @@ _SCRIPT_LENGTH = 200
 REPAIR = "It is being repaired, and stands in the log of those who run this service. Start again in some minutes."
 
 
-def refusal(status: int, message: str, cause: str = "") -> HTTPError:
+class Refusal(HTTPError):  # noqa: N818 - it is an answer, which is raised
     """An error of which the user reads `message`, on the hub's pages and from its API.
 
     Args:
         status: Of HTTP.
         message: What is wrong, and what to do.
-        cause: As a start that failed by it is counted; none: by its status.
+        cause: As a start that fails by it is counted (`counted`); what is refused before it is no start.
+        html: The same as `message` for pages, where it has links; none: that.
     """
-    error = HTTPError(status, message)
-    error.jupyterhub_message = message
-    error.cause = cause
-    return error
+
+    def __init__(self, status: int, message: str, cause: str = "", *, html: str = "") -> None:
+        super().__init__(status, message)
+        self.jupyterhub_message = message
+        self.jupyterhub_html_message = html
+        self.cause = cause
 
 
 def only_known(
@@ -75,7 +78,7 @@ def check_choice(name: str, value: Any, choices: Mapping[str, Collection[str]]) 
     known = tuple(choices.get(name, ()))
     if value not in known:
         values = f"choose one of: {', '.join(known)}" if known else f"choose: {', '.join(choices) or 'nothing'}"
-        raise refusal(400, f"there is no {name} {str(value)[:60]!r} here; {values}")
+        raise Refusal(400, f"there is no {name} {str(value)[:60]!r} here; {values}")
 
 
 def check_script(value: Any, *, by_link: bool) -> None:
@@ -84,11 +87,11 @@ def check_script(value: Any, *, by_link: bool) -> None:
     A link may not name one: whoever made it could have brought it into the home, too.
     """
     if by_link and value:
-        raise refusal(400, "A link may not name a script; choose it on this page.")
+        raise Refusal(400, "A link may not name a script; choose it on this page.")
     good = isinstance(value, str) and len(value) <= _SCRIPT_LENGTH and _SCRIPT.fullmatch(value)
     if value != "" and (not good or {".", ".."} & {*str(value).split("/")}):
         what = f"there is no script {str(value)[:60]!r} here"
-        raise refusal(400, f"{what}; name one of your home, such as ~/setup.sh, or below /cvmfs")
+        raise Refusal(400, f"{what}; name one of your home, such as ~/setup.sh, or below /cvmfs")
 
 
 def is_link(handler: Any) -> bool:
@@ -107,15 +110,15 @@ async def wait_for_server(spawner: Any, _pod: Any) -> None:
     patience = Patience(placed + spawner.start_timeout - EARLIER_SECONDS)
     while not (pod := _seen(spawner)) or not spawner.is_pod_running(pod):
         if words := last_words(pod):
-            raise refusal(500, words)
+            raise Refusal(500, words, counted.REFUSED)
         if cause := patience.over(causes.of_pod(pod, patience.events_of(spawner)), time.monotonic()):
-            raise refusal(503, cause.words, cause.kind)
+            raise Refusal(503, cause.words, cause.kind)
         if not is_unplaced(pod):
             placed = time.monotonic()
         elif time.monotonic() - placed > WAITS_FOR_WELL_SECONDS:
             placed = time.monotonic()
             if words := await spawner.unwell():
-                raise refusal(503, f"No machine can take your session now: {words}. {REPAIR}")
+                raise Refusal(503, f"No machine can take your session now: {words}. {REPAIR}", counted.UNWELL)
         await asyncio.sleep(LOOKED_EVERY_SECONDS)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from cygnet_hub.executors import NONE, OPTION
 from cygnet_hub.settings import Release, Sessions, Size
-from cygnet_hub.start import SCRIPT, refusal
+from cygnet_hub.start import SCRIPT, Refusal
 
 FOLDER = "/usr/local/share/cygnet/swan"
 """Where SWAN's packages are, by their names."""
@@ -86,33 +86,33 @@ def chosen(form: Mapping[str, Sequence[Any]], sessions: Sessions) -> dict[str, s
     Raises:
         HTTPError: 400, some of it is no choice.
     """
-    given = {name: values[0] for name, values in form.items() if values}
-    known = fields(sessions)
-    ours = {name for values in known.values() for one in values.values() for name in one} | {SOURCE, _SCRIPT}
-    if given.get(SOURCE) != _STACKS:
-        raise refusal(400, f"there is no {SOURCE} {given.get(SOURCE)!s:.60} here; choose: {_STACKS}")
-    for name, value in given.items():
+    sent = {name: values[0] for name, values in form.items() if values}
+    offered = fields(sessions)
+    ours = {name for values in offered.values() for one in values.values() for name in one} | {SOURCE, _SCRIPT}
+    if sent.get(SOURCE) != _STACKS:
+        raise Refusal(400, f"there is no {SOURCE} {sent.get(SOURCE)!s:.60} here; choose: {_STACKS}")
+    for name, value in sent.items():
         if name not in ours and value not in _EMPTY:
-            raise refusal(400, f"there is no {name:.60} {value!s:.60} here")
-    found = {option: _found(option, given, values) for option, values in known.items()}
-    script = given.get(_SCRIPT, "")
+            raise Refusal(400, f"there is no {name:.60} {value!s:.60} here")
+    found = {option: _found(option, sent, values) for option, values in offered.items()}
+    script = sent.get(_SCRIPT, "")
     if script and not sessions.scripts:
-        raise refusal(400, "there are no scripts here")
+        raise Refusal(400, "there are no scripts here")
     found[SCRIPT] = f"~/{script.removeprefix(_HOME)}" if script.startswith(_HOME) else script
     if not sessions.clusters:
         del found[OPTION]
     return {option: value for option, value in found.items() if value}
 
 
-def _found(option: str, given: Mapping[str, Any], values: Mapping[str, Fields]) -> str:
+def _found(option: str, sent: Mapping[str, Any], values: Mapping[str, Fields]) -> str:
     """The value of a choice whose fields are those that were sent."""
     names = next(iter(values.values()))
-    asked = {name: given.get(name, "") for name in names}
+    asked = {name: sent.get(name, "") for name in names}
     for value, has in values.items():
         if has == asked:
             return value
     there = "; ".join(dict.fromkeys(map(_said, values.values())))
-    raise refusal(400, f"there is no {option} with {_said(asked)} here; choose one of: {there}")
+    raise Refusal(400, f"there is no {option} with {_said(asked)} here; choose one of: {there}")
 
 
 def _said(values: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ class FabricDriver(api.MechanismDriver):
 
     @property
     def connectivity(self) -> str:
-        return portbindings.CONNECTIVITY_L2
+        return str(portbindings.CONNECTIVITY_L2)
 
     def bind_port(self, context: api.PortContext) -> None:
         for segment in context.segments_to_bind:
