@@ -387,3 +387,13 @@ def test_the_page_says_why_a_session_waits(monkeypatch: pytest.MonkeyPatch, unwe
     first, added, last = asyncio.run(shown())
     assert (first, last) == (FULL, "Successfully assigned")
     assert added.startswith(said)
+
+
+@pytest.mark.parametrize(("error", "counts"), [(start.Refusal(400, ""), 0), (start.Refusal(503, ""), 1), (None, 1)])
+def test_a_choice_of_what_is_not_there_is_no_start_that_failed(error: start.Refusal | None, counts: int) -> None:
+    def so_far() -> float:
+        return sum(sample.value for sample in counted.FAILURES.collect()[0].samples if sample.name.endswith("_total"))
+
+    before = so_far()
+    counted.failed(error, unplaced=False)
+    assert so_far() - before == counts

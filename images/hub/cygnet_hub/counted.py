@@ -7,9 +7,11 @@ appears with its first event has not grown for Prometheus, and that event would 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 from prometheus_client import Counter
+from tornado.web import HTTPError
 
 UNWELL, NO_ROOM, REFUSED, TOO_SLOW, OTHER = "machines unwell", "no room", "session refused", "too slow", "other"
 NO_IMAGE, NO_VOLUME, CRASHED, QUOTA = "no image", "no volume", "crashed", "quota"
@@ -33,12 +35,14 @@ for _cause in (*ENDS.values(), OTHER):
 
 
 def failed(error: BaseException | None, *, unplaced: bool) -> None:
-    """Counts a start that failed.
+    """Counts a start that failed, unless it was not for the service to make: nobody may choose what is not there.
 
     Args:
         error: With what; None: it was given up.
         unplaced: Whether Kubernetes had found no machine for it.
     """
+    if isinstance(error, HTTPError) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return
     FAILURES.labels(cause_of(error, unplaced=unplaced)).inc()
 
 
