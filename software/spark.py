@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from engine import cache
+from engine.golang import Edit
 from engine.process import Runner
 from engine.progress import Progress
 from images import catalogue
@@ -45,8 +46,15 @@ _TAKEN = ("bin", "jars", "licenses")
 _LEFT_OUT = ("*/nbextension", "*/labextension", "*/listener_spark3_*.jar")
 _EXTENSION = ("cygnet_spark.py", "cygnet_spark_connector.py")
 _PROGRAMS = ("pyspark", "spark-shell", "spark-sql", "spark-submit")
+# What Python hands to an encrypted driver, such as the values of a broadcast, may be a buffer of numpy's, which has no
+# length (Spark 4.3).
+_BUFFERS = Edit(
+    "pyspark/serializers.py",
+    r"^        byte_remaining = len\(bytes\)$",
+    '        bytes = memoryview(bytes).cast("B")\n        byte_remaining = len(bytes)',
+)
 # To be raised when this makes something else of the same inputs.
-_METHOD = 1
+_METHOD = 2
 
 
 def key() -> str:
@@ -117,6 +125,7 @@ def _python(packages: Path, wheels: Path, run: Runner, progress: Progress) -> No
         (inner / "PKG-INFO").rename(about / "METADATA")
         (inner / "LICENSE").rename(about / "LICENSE")
         shutil.rmtree(source)
+    _BUFFERS.apply(packages)
     _share(packages)
 
 

@@ -196,16 +196,6 @@ def test_a_notebook_computes_on_two_executors_with_its_own_software(notebook: Ke
     assert json.loads(notebook.run(SECURED)) == ["true", "true", "true"]
 
 
-def test_a_pipeline_ends_in_a_model(analyst: Visitor) -> None:
-    """The notebook that users with a cluster find in their home."""
-    ran = run_notebook(analyst, "pipeline.ipynb", folder="tutorials-spark", seconds=220)
-    analyst.run(CLEAN)
-    assert (ran.failure, ran.errors, ran.not_run) == ("", [], [])
-    assert "20000 events in 8 parts" in ran.text
-    assert re.search(r"area: model 0\.\d+", ran.text)
-    assert "results/model.joblib" in ran.files
-
-
 def test_a_session_makes_executors_and_nothing_else(stack: LiveStack, notebook: Kernel, neighbour: Visitor) -> None:
     assert neighbour.is_ready()
     where = f"namespace, other = {namespace(stack, 'physicist')!r}, {namespace(stack, 'neighbour')!r}\n"
@@ -243,6 +233,16 @@ def test_a_kernel_that_is_restarted_leaves_no_executors(stack: LiveStack, analys
     until(lambda: not executors(stack, "physicist"), "its executors are gone", seconds=60)
     with pytest.raises(KernelError):
         notebook.run("sc.version")
+
+
+def test_a_pipeline_ends_in_a_model(analyst: Visitor) -> None:
+    """The notebook that users with a cluster find in their home; it has a driver of its own, beside no other one."""
+    ran = run_notebook(analyst, "pipeline.ipynb", folder="tutorials-spark", seconds=220)
+    analyst.run(CLEAN)
+    assert (ran.failure, ran.errors, ran.not_run) == ("", [], [])
+    assert "20000 events in 8 parts" in ran.text
+    assert re.search(r"area: model 0\.\d+", ran.text)
+    assert "results/model.joblib" in ran.files
 
 
 def test_the_place_of_executors_goes_with_the_session(stack: LiveStack, analyst: Visitor) -> None:
