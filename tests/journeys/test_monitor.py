@@ -12,8 +12,6 @@ from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor, session
 from tests.live.waiting import until
 
-pytestmark = pytest.mark.nightly  # until more stacks have one than were looked at so far
-
 REACH = """
 import socket
 for host, port in {targets!r}:

@@ -15,8 +15,6 @@ from tests.live.visitor import Visitor
 from tests.live.waiting import until
 from tests.unit.program import PROJECT
 
-pytestmark = pytest.mark.nightly  # until more stacks have one than were looked at so far
-
 RULES = yaml.safe_load((PROJECT / "images/monitor/rules/cygnet.yaml").read_text())
 CLAIMS = {"X-Cygnet-User": "operator", "X-Forwarded-User": "operator", "Remote-User": "operator"}
 PAGES = ["", "consoles/cygnet.html", "graph", "classic/targets", "metrics", "api/v1/query?query=up", "-/healthy"]
