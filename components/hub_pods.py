@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components import postgresql
-from components.kubernetes import SCRATCH, container, pod_template
+from components.kubernetes import NO_OTHER, SCRATCH, container, pod_template
 from components.policies import (
     HUB_NAMESPACE,
     HUB_PORT,
@@ -42,7 +42,7 @@ def hub_spec(images: Mapping[str, str], started_with: str, *, on_control_plane: 
         mounts={"settings": _SETTINGS, "secrets": _SECRETS, "database": _STATE, "scratch": SCRATCH},
         requests={"cpu": "50m", "memory": "200Mi"},
         limits={"memory": "1Gi"},
-        ready={"httpGet": {"path": "/hub/health", "port": "api"}, "periodSeconds": 2},
+        ready={"httpGet": {"path": "/hub/health", "port": "api"}, "periodSeconds": 2, **NO_OTHER},
         alive={"httpGet": {"path": "/hub/health", "port": "api"}},
     )
     before, volumes = [], {}
@@ -87,7 +87,7 @@ def proxy_spec(image: str, started_with: str, *, on_control_plane: bool = True) 
         env={"CONFIGPROXY_AUTH_TOKEN": {"secretKeyRef": {"name": "hub", "key": "proxy-token"}}},
         requests={"cpu": "50m", "memory": "80Mi"},
         limits={"memory": "512Mi"},
-        ready={"tcpSocket": {"port": "http"}, "periodSeconds": 2},
+        ready={"tcpSocket": {"port": "http"}, "periodSeconds": 2, **NO_OTHER},
         alive={"httpGet": {"path": "/_chp_healthz", "port": "http"}},
     )
     return {

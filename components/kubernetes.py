@@ -52,6 +52,8 @@ DNS_EGRESS: dict[str, Any] = {
 
 _FIVE_MINUTES = {"initialDelaySeconds": 300, "periodSeconds": 30, "failureThreshold": 10}
 """A computer that does too much is slow for minutes, and nothing gets better by starting it all again."""
+NO_OTHER: dict[str, Any] = {"timeoutSeconds": 5, "failureThreshold": 1000}
+"""For the readiness of a pod that there is one of: while it is slow, nobody else would answer in its place."""
 
 
 def container(

@@ -5,7 +5,7 @@ Whoever comes by loopback is in the same pod. Nothing has to be made, kept or ro
 
 from typing import Any, Final
 
-from components.kubernetes import SCRATCH, container
+from components.kubernetes import NO_OTHER, SCRATCH, container
 
 FOLDER: Final = "/var/lib/postgresql"
 """Where its volume is, which is its own."""
@@ -31,6 +31,6 @@ def container_of(image: str, database: str, *, data: str, memory_mib: int = 512)
         mounts={data: FOLDER, "scratch": SCRATCH},
         requests={"cpu": "20m", "memory": "64Mi"},
         limits={"memory": f"{memory_mib}Mi"},
-        ready={**answers, "periodSeconds": 2},
+        ready={**answers, "periodSeconds": 2, **NO_OTHER},
     )
     return {**made, "restartPolicy": "Always", "startupProbe": {**answers, "periodSeconds": 1, "failureThreshold": 300}}

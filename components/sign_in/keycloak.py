@@ -16,7 +16,7 @@ from pydantic import Field
 from components import postgresql
 from components.base import PartConfig
 from components.cluster import Cluster
-from components.kubernetes import SCRATCH, container, pod_template
+from components.kubernetes import NO_OTHER, SCRATCH, container, pod_template
 from components.policies import in_hub, in_namespace, tcp
 from components.registry import Registry
 from components.secrets import Token
@@ -244,7 +244,7 @@ def deployment_spec(
         },
         requests={"cpu": "50m", "memory": "500Mi"},
         limits={"memory": f"{config.memory_gib:g}Gi"},
-        ready={"httpGet": {"path": "/health/ready", "port": "health"}, "periodSeconds": 2},
+        ready={"httpGet": {"path": "/health/ready", "port": "health"}, "periodSeconds": 2, **NO_OTHER},
     )
     before = []
     if config.database == "postgresql":
