@@ -12,6 +12,8 @@ _KEY = f"{{env.{KEY_VARIABLE}}}"
 # copyparty 1.20 takes no other names of parameters, and control characters in the values of these three only: it calls
 # whoever sends them malicious and fails (500).
 _QUERY = r"(?i)^(?:(?:(?:doc|move|tree)=[^&]*|[\w-]*(?:=(?:[^&%]|%[2-689a-f][0-9a-f]|%7[0-9a-e])*)?)(?:&|$))*$"
+# Its list of everyone's uploads, which is off (`no-ups-page`): it would call that a failure, too.
+_RECENT = "ru"
 
 
 def at_service(service_port: int, page_port: int, sign_in: str) -> list[Route]:
@@ -48,6 +50,7 @@ def at_page(service_port: int, page_port: int, *, sign_in: str, files: str, prev
             "handle": [guarded.refusal(400)],
             "terminal": True,
         },
+        {"match": [{"query": {_RECENT: ["*"]}}], "handle": [guarded.refusal(404)], "terminal": True},
         {"match": [{"not": [{"path": list(_FOR_ALL)}]}], "handle": [who]},
         {
             "match": [{"path": [f"{PREFIX}/"], **NO_QUERY}],

@@ -161,6 +161,11 @@ def test_a_query_that_copyparty_would_fail_on_is_a_bad_request(ada: Visitor, pat
     assert ada.get(f"{path}?{query}").status_code == 400
 
 
+@pytest.mark.parametrize("query", ["ru", "ru=x", "ru&j"])
+def test_there_is_no_list_of_everyones_uploads(ada: Visitor, query: str) -> None:
+    assert ada.get(f"/?{query}").status_code == 404
+
+
 @pytest.mark.parametrize("query", ["ls&sort=%C3%BC+b%7E", "doc=two%0Alines", "DOC=%0A", "v=a;b=c%25", "h&", "&h"])
 def test_a_query_that_it_knows_passes(ada: Visitor, query: str) -> None:
     assert ada.get(f"{ADA}?{query}").ok
