@@ -37,12 +37,12 @@ import asyncio, json, logging, sys
 from types import SimpleNamespace
 from kubespawner.clients import load_config, shared_client
 from kubespawner.objects import make_pod
-from cygnet_hub import executors
+from cygnet_hub import clusters
 from cygnet_hub.settings import Sessions
 from cygnet_hub.spark import Executors
 from tornado.web import HTTPError
 
-executors.secrets.token_hex = lambda _: "000001"
+clusters.secrets.token_hex = lambda _: "000001"
 sessions = Sessions.model_validate(json.loads(sys.argv[1]))
 
 async def main():

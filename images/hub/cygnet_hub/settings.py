@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from cygnet_hub.address import Network, Proxies
-from cygnet_hub.executors import NONE, Cluster, SparkSettings
+from cygnet_hub.clusters import NONE, Cluster, SparkSettings
 from cygnet_hub.guests import GuestsSettings
 from cygnet_hub.model import Model
 from cygnet_hub.sign_in import AccountsSettings, AuthSettings

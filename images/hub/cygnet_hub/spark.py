@@ -18,19 +18,10 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner.clients import load_config, shared_client  # type: ignore[import-untyped]
 from kubespawner.slugs import is_valid_label, safe_slug  # type: ignore[import-untyped]
 
-from cygnet_hub.executors import (
-    FOLDERS,
-    NONE,
-    OPTION,
-    OWNER,
-    PART,
-    USERNAME,
-    Cluster,
-    Owner,
-    SparkSettings,
-    given,
-    made,
-)
+from cygnet_hub import executors
+from cygnet_hub.clusters import NONE, OPTION, OWNER, USERNAME, Cluster, Owner, SparkSettings, given
+from cygnet_hub.drivers import TOLD
+from cygnet_hub.executors import FOLDERS, PART
 from cygnet_hub.guests import AWAY, SECONDS
 from cygnet_hub.start import refusal
 
@@ -64,14 +55,14 @@ class Executors:
         owner = Owner.of(manifest)
         try:
             await self._sweep(spawner, owner.slug)
-            for step in made(cluster, owner, self._settings, secrets.token_bytes(32)):
+            for step in executors.made(cluster, owner, self._settings, secrets.token_bytes(32)):
                 await asyncio.gather(*(_create(kind, body) for kind, body in step))
         except AWAY as error:
             spawner.log.error("%s: no cluster for Spark: %s", spawner._log_name, error)
             raise refusal(
                 503, "Your Spark cluster cannot be made ready now. Try again in a minute, or start without one."
             ) from error
-        return given(pod, cluster, owner, self._settings)
+        return given(executors.with_rights(pod, owner), cluster, owner, self._settings, TOLD)
 
     async def take(self, spawner: Any) -> None:
         """Takes away what a session had: with the namespace go its executors."""
