@@ -2,7 +2,9 @@
 
 <root>/software/spark-<key>/     what is published as the folder `spark` of a repository
     setup.sh                     to be sourced after a view's own
-    start-executor               what executors run
+    start-executor               what executors run that are pods
+    start-daemon                 what a standalone cluster runs: its master and its workers
+    executors/bin/java           what such workers run as Java for an executor: with the software of its driver
     tutorials/                   given to who has such a session for the first time
     python/                      pyspark, with Spark's jars in it, py4j, and the kernel's half of CERN's extensions
     share/jupyter/labextensions  the other half: SparkConnector and SparkMonitor in JupyterLab
@@ -44,6 +46,7 @@ _TAKEN = ("bin", "jars", "licenses")
 # Of CERN's packages: the former notebook's pages, a second copy of JupyterLab's, and listeners for Spark 3.
 _LEFT_OUT = ("*/nbextension", "*/labextension", "*/listener_spark3_*.jar")
 _EXTENSION = ("cygnet_spark.py", "cygnet_spark_connector.py")
+_SCRIPTS = ("setup.sh", "spark-env.sh", "as-the-driver.sh", "start-executor", "start-daemon")
 _PROGRAMS = ("pyspark", "spark-shell", "spark-sql", "spark-submit")
 # To be raised when this makes something else of the same inputs.
 _METHOD = 1
@@ -78,9 +81,10 @@ def build(workshop: Path, wheels: Path, progress: Progress) -> None:
     for program in _PROGRAMS:
         (tree / "bin").mkdir(exist_ok=True)
         (tree / "bin" / program).symlink_to(f"../python/pyspark/bin/{program}")
-    for name in ("setup.sh", "start-executor"):
+    for name in _SCRIPTS:
         shutil.copy(FOLDER / name, tree)
-    shutil.copytree(FOLDER / "tutorials", tree / "tutorials")
+    for name in ("executors", "tutorials"):
+        shutil.copytree(FOLDER / name, tree / name)
     for name in _EXTENSION:
         shutil.copy(FOLDER / name, tree / "python")
     _java(tree, workshop / "apt", run, progress)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from components import spark
+from components import spark, spark_config
 from components.config import ConfigError, parse
 from components.policies import SESSIONS_NAMESPACE
 from components.sign_in.rights import RightsConfig
-from components.spark import SparkConfig, hub_settings
+from components.spark import hub_settings
+from components.spark_config import SparkConfig
 from tests.unit import program
 from tests.unit.manifests import violations
 
@@ -73,7 +74,7 @@ def sessions_pod(**labels: str) -> dict[str, Any]:
 def made(executors: ModuleType, features: dict[str, tuple[str, ...]] | None = None) -> dict[str, list[dict[str, Any]]]:
     """What is made for a session, by kind."""
     settings = told(features)
-    cluster = clusters().Cluster(**settings["clusters"][0])
+    cluster = clusters().KubernetesCluster(**settings["clusters"][0])
     owner = clusters().Owner.of(sessions_pod())
     found: dict[str, list[dict[str, Any]]] = {}
     for step in executors.made(cluster, owner, clusters().SparkSettings(**settings["spark"]), SECRET):
@@ -149,7 +150,11 @@ def test_the_hub_is_told_and_understands(declared: program.Engine) -> None:
 
 def test_both_sides_name_the_same(executors: ModuleType) -> None:
     config = importlib.import_module("cygnet_hub.config")
-    assert (spark.NONE, spark.PREFIX, spark.DRIVER_ROLE) == (clusters().NONE, clusters().PREFIX, executors.DRIVER_ROLE)
+    assert (spark_config.NONE, spark.PREFIX, spark.DRIVER_ROLE) == (
+        clusters().NONE,
+        clusters().PREFIX,
+        executors.DRIVER_ROLE,
+    )
     assert {executors.PART: clusters().OPTION} == spark.LABELS
     assert (executors.UID, config.GROUP_ID) == (spark.UID_LABEL, spark.GROUP_ID)
     assert tuple(executors.FOLDERS.values()) == spark.FOLDERS
@@ -183,7 +188,7 @@ def test_a_namespace_is_of_one_session(executors: ModuleType) -> None:
 def test_limits_are_there_before_rights(executors: ModuleType) -> None:
     settings = told()
     steps = executors.made(
-        clusters().Cluster(**settings["clusters"][0]),
+        clusters().KubernetesCluster(**settings["clusters"][0]),
         clusters().Owner.of(sessions_pod()),
         clusters().SparkSettings(**settings["spark"]),
         SECRET,
@@ -229,7 +234,7 @@ def test_spark_is_told_to_be_careful(executors: ModuleType) -> None:
 
 def test_sparkconnector_offers_what_the_stack_has(executors: ModuleType) -> None:
     settings = told(here={**HERE, "bundles": {"Few partitions": {"spark.sql.shuffle.partitions": "3"}}})
-    cluster = clusters().Cluster(**settings["clusters"][0])
+    cluster = clusters().KubernetesCluster(**settings["clusters"][0])
     options = [{"name": "spark.sql.shuffle.partitions", "value": "3"}]
     assert drivers().bundles(cluster) == {"bundled_options": {"Few partitions": {"options": options}}}
     (_, given) = made(executors)["Secret"]
@@ -240,7 +245,7 @@ def test_sparkconnector_offers_what_the_stack_has(executors: ModuleType) -> None
 def test_drivers_leave_a_history_where_a_stack_wants_one() -> None:
     owner = clusters().Owner.of(sessions_pod())
     without, kept = (
-        drivers().defaults(clusters().Cluster(**told(here=HERE | more)["clusters"][0]), owner)
+        drivers().defaults(clusters().KubernetesCluster(**told(here=HERE | more)["clusters"][0]), owner)
         for more in ({}, {"history_days": 30})
     )
     assert not [key for key in without if key.startswith(("spark.eventLog", "spark.history"))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -38,19 +38,37 @@ class Cluster(Model):
     description: str = ""
     groups: tuple[str, ...] = ()
     """Whose members may choose it; none: everyone."""
-    kind: Literal["kubernetes"] = "kubernetes"
+    kind: str
+    """Who starts executors."""
     max: int = Field(ge=1)
     """Executors of one user."""
     cores: int = Field(ge=1)
     """Of an executor: so many tasks run in it at once."""
-    cores_guaranteed: float = Field(gt=0)
-    """Kept free on the machine."""
     memory_gib: float = Field(ge=1)
     """Of an executor, with all that it runs."""
     history_days: int | None = Field(default=None, ge=1)
     """How long what drivers did is kept in the home; none: not at all."""
     bundles: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Settings of Spark that users may add in SparkConnector, by title."""
+
+
+class KubernetesCluster(Cluster):
+    """Executors are pods, in a namespace that is made for the session."""
+
+    kind: Literal["kubernetes"]
+    cores_guaranteed: float = Field(gt=0)
+    """Of an executor: kept free on the machine."""
+
+
+class StandaloneCluster(Cluster):
+    """Executors are processes of workers, which the stack runs."""
+
+    kind: Literal["standalone"]
+    master: str = Field(pattern=r"^spark://[a-z0-9.-]+:\d+$")
+    """Where drivers ask for executors."""
+
+
+AnyCluster = Annotated[KubernetesCluster | StandaloneCluster, Field(discriminator="kind")]
 
 
 class SparkSettings(Model):

@@ -8,10 +8,9 @@ limits them is with each kind.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from cygnet_hub.clusters import Cluster, Owner
+from cygnet_hub.clusters import Cluster, KubernetesCluster, Owner, StandaloneCluster
 
 TOLD = "/etc/cygnet/spark"
 """Where a session has what is written here, and executors have the secret."""
@@ -27,21 +26,28 @@ HISTORY = ".local/share/spark-history"
 """In the home: what drivers did."""
 
 
-def files(cluster: Cluster, owner: Owner) -> dict[str, str]:
+def files(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, str]:
     """What a session has in the folder TOLD, by names of files, whatever its cluster is."""
     return {
-        "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner).items()),
+        "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner, secret).items()),
         "sparkconnector_bundles.json": json.dumps(bundles(cluster)),
     }
 
 
-def defaults(cluster: Cluster, owner: Owner) -> dict[str, Any]:
+def defaults(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, Any]:
     """Spark's settings, with which `SparkSession.builder.getOrCreate()` has executors; users may change them.
 
-    What limits them is not here: what each kind has for that does not ask what a driver was told.
+    What limits them is not here: what each kind has for that does not ask what a driver was told. What is known in the
+    session only, setup.sh adds there; @CYGNET_SPARK@ is the folder of its Spark.
+
+    Args:
+        cluster: Which one.
+        owner: Of whose session.
+        secret: Of the cluster, where drivers are told it in their settings.
     """
     return {
-        **_OF_KIND[cluster.kind](cluster, owner),
+        **(_kubernetes(cluster, owner) if isinstance(cluster, KubernetesCluster) else {}),
+        **(_standalone(cluster, secret) if isinstance(cluster, StandaloneCluster) else {}),
         "spark.executor.cores": cluster.cores,
         "spark.executor.memory": f"{heap_mib(cluster)}m",
         "spark.driver.port": DRIVER_PORT,
@@ -67,7 +73,7 @@ def defaults(cluster: Cluster, owner: Owner) -> dict[str, Any]:
     }
 
 
-def _kubernetes(cluster: Cluster, owner: Owner) -> dict[str, Any]:
+def _kubernetes(cluster: KubernetesCluster, owner: Owner) -> dict[str, Any]:
     """The driver makes pods; they have the secret as a file, as it has."""
     told = {
         "namespace": owner.place,
@@ -95,7 +101,15 @@ def _kubernetes(cluster: Cluster, owner: Owner) -> dict[str, Any]:
     }
 
 
-_OF_KIND: Mapping[str, Callable[[Cluster, Owner], dict[str, Any]]] = {"kubernetes": _kubernetes}
+def _standalone(cluster: StandaloneCluster, secret: str) -> dict[str, Any]:
+    """The driver asks a master; workers give executors the secret, which is that of all drivers there."""
+    return {
+        "spark.master": cluster.master,
+        "spark.authenticate.secret": secret,
+        "spark.cores.max": cluster.max * cluster.cores,
+        # What workers run as Java: it takes the driver's software, or says why it cannot.
+        "spark.executorEnv.JAVA_HOME": "@CYGNET_SPARK@/executors",
+    }
 
 
 def heap_mib(cluster: Cluster) -> int:

@@ -16,7 +16,7 @@ from cygnet_hub.clusters import (
     OPTION,
     OWNER,
     USERNAME,
-    Cluster,
+    KubernetesCluster,
     Manifest,
     Owner,
     SparkSettings,
@@ -35,7 +35,7 @@ _DISK_GIB = 10
 _COMMAND = ["tini", "--", "sh", "-c", 'exec "$CYGNET_SPARK/start-executor" "$@"', "sh"]
 
 
-def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes) -> list[list[Manifest]]:
+def made(cluster: KubernetesCluster, owner: Owner, settings: SparkSettings, secret: bytes) -> list[list[Manifest]]:
     """All that is made for a session, in steps: what limits a namespace is there before anybody has a right in it."""
     there, here = {"namespace": owner.place, "labels": {OWNER: owner.slug}}, owner.beside_session
     encoded = base64.b64encode(secret).decode()
@@ -86,7 +86,7 @@ def volumes(owner: Owner) -> list[Manifest]:
     return found
 
 
-def quota(cluster: Cluster) -> dict[str, Any]:
+def quota(cluster: KubernetesCluster) -> dict[str, Any]:
     """All executors of a user together. That each says its limits, quota and admission policy ask."""
     memory = f"{round(cluster.max * cluster.memory_gib * 1024)}Mi"
     limits = {"limits.cpu": str(cluster.max * cluster.cores), "limits.memory": memory, "requests.memory": memory}

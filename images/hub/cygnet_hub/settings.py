@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from cygnet_hub.address import Network, Proxies
-from cygnet_hub.clusters import NONE, Cluster, SparkSettings
+from cygnet_hub.clusters import NONE, AnyCluster, SparkSettings
 from cygnet_hub.guests import GuestsSettings
 from cygnet_hub.model import Model
 from cygnet_hub.sign_in import AccountsSettings, AuthSettings
@@ -129,7 +129,7 @@ class Interface(Model):
     groups: ClassVar[tuple[str, ...]] = ()
 
 
-Choice = TypeVar("Choice", Profile, Release, Interface, Cluster)
+Choice = TypeVar("Choice", Profile, Release, Interface, AnyCluster)
 
 
 class Home(Model):
@@ -161,7 +161,7 @@ class Sessions(Model):
     """Whether users may name a script that is sourced before the session's server starts."""
     gpu_claim_minutes: float = Field(10, gt=0)
     """So long GPUs are kept for somebody whose turn it is."""
-    clusters: tuple[Cluster, ...] = ()
+    clusters: tuple[AnyCluster, ...] = ()
     """Where Spark may have executors; without choosing one a session has none."""
     spark: SparkSettings | None = None
     """What these have in common."""
