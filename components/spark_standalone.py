@@ -133,6 +133,19 @@ def daemon_settings(secret: str) -> dict[str, Any]:
     }
 
 
+def master_arguments() -> list[str]:
+    """What start-daemon is told for a master."""
+    return ["master", "--port", str(MASTER_PORT), "--webui-port", str(PAGE_PORT)]
+
+
+def worker_arguments(config: StandaloneConfig, master_url: str) -> list[str]:
+    """Likewise, for a worker. Of its memory it gives out what Java may have; the rest is for Python."""
+    heap = round(config.memory_gib * 1024 * HEAP)
+    given = {"port": WORKER_PORT, "webui-port": PAGE_PORT, "cores": config.cores, "memory": f"{heap}m"}
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return ["worker", *words, "--work-dir", f"{SCRATCH}/work", master_url]
+
+
 def policy(name: str) -> dict[str, Any]:
     """Daemons and executors of a cluster talk to one another, and to drivers of sessions that have it."""
     own = {"podSelector": {"matchLabels": {CLUSTER_LABEL: name}}}
@@ -159,7 +172,7 @@ def master_spec(
     daemon = _daemon(
         image,
         view,
-        ["master", f"--port={MASTER_PORT}", f"--webui-port={PAGE_PORT}"],
+        master_arguments(),
         port=MASTER_PORT,
         mounts={"state": _STATE},
         cores=0.1,
@@ -182,14 +195,12 @@ def master_spec(
 def worker_spec(
     name: str, config: StandaloneConfig, *, image: str, started_with: str, claims: Mapping[str, str], view: str
 ) -> dict[str, Any]:
-    """The workers. Of their memory they give out what Java may have; the rest is for Python and what it loads."""
-    heap = round(config.memory_gib * 1024 * HEAP)
-    command = ["worker", f"--port={WORKER_PORT}", f"--webui-port={PAGE_PORT}", f"--cores={config.cores}"]
+    """The workers, as one Deployment."""
     folders = {"cvmfs": "/cvmfs", **({"eos": "/eos"} if config.account else {})}
     daemon = _daemon(
         image,
         view,
-        [*command, f"--memory={heap}m", "--work-dir=/tmp/work", master(name)],
+        worker_arguments(config, master(name)),
         port=WORKER_PORT,
         mounts={"eos": "/eos"} if config.account else {},
         cores=config.cores,

@@ -113,7 +113,9 @@ def test_workers_are_on_their_machines_and_nobody_else(declared: program.Engine)
         "cpu": "4", "memory": "8704Mi", "ephemeral-storage": "",
     }  # fmt: skip
     # What is given out is what Java may have; executors ask for the same part of theirs.
-    assert {"--cores=4", "--memory=4915m", "spark://team.spark.svc:7077"} <= set(daemon["args"])
+    words = daemon["args"]
+    assert (words[words.index("--cores") + 1], words[words.index("--memory") + 1]) == ("4", "4915m")
+    assert words[-1] == "spark://team.spark.svc:7077"
 
 
 def test_without_an_account_executors_have_nothing_of_eos() -> None:
