@@ -125,7 +125,7 @@ def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     try:
         for name in ("master", "worker-1", "worker-2"):
             made.start(name)
-        until(lambda: made.said("master", "Registering worker") == 2, "both workers are there", seconds=120)
+        until(lambda: made.said("master", "Registering worker") >= 2, "both workers are there", seconds=300)
         yield made
     finally:
         made.close()
@@ -227,7 +227,7 @@ def test_a_master_that_is_started_anew_goes_on(kernel: Kernel, daemons: Daemons)
     begun = time.monotonic()
     daemons.kill("master")
     daemons.start("master")
-    until(lambda: daemons.said("master", "Recovery complete") > before, "the master is back", seconds=120)
+    until(lambda: daemons.said("master", "Recovery complete") > before, "the master is back", seconds=200)
     print(f"a master after {time.monotonic() - begun:.1f} s")
     assert kernel.run("print('done')", seconds=200).strip().endswith("done"), "a job did not wait for it"
     # What it knows of the driver: an executor that dies is replaced.
@@ -285,6 +285,6 @@ def test_an_executor_that_is_refused_says_why_and_is_not_tried_at_once(kernel: K
     before = daemons.said("worker-2", "Asked to launch executor")
     connected(kernel, f".config('spark.executorEnv.CYGNET_VIEW', '{gone}')")
     kernel.begin("sc.parallelize([1]).count()")
-    until(lambda: daemons.said("worker-2", "Asked to launch executor") > before, "one is tried", seconds=100)
+    until(lambda: daemons.said("worker-2", "Asked to launch executor") > before, "one is tried", seconds=200)
     time.sleep(10)
     assert daemons.said("worker-2", "Asked to launch executor") - before <= 2
