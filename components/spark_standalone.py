@@ -140,7 +140,8 @@ def master_arguments() -> list[str]:
 
 def worker_arguments(config: StandaloneConfig, master_url: str) -> list[str]:
     """Likewise, for a worker. Of its memory it gives out what Java may have; the rest is for Python."""
-    heap = round(config.memory_gib * 1024 * HEAP)
+    # A MiB more for each executor, whose own size was rounded: as many are to fit as they do by GiB.
+    heap = round(config.memory_gib * 1024 * HEAP) + EXECUTOR_PORTS[1]
     given = {"port": WORKER_PORT, "webui-port": PAGE_PORT, "cores": config.cores, "memory": f"{heap}m"}
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     return ["worker", *words, "--work-dir", f"{SCRATCH}/work", master_url]

@@ -72,7 +72,8 @@ class Daemons:
         words = (
             spark_standalone.worker_arguments(WORKER, self.master) if number else spark_standalone.master_arguments()
         )
-        # Here all have one address, and no daemon the ports of its pod.
+        # An address each, as pods have: executors of one address would look for each other's files on their own disk.
+        address = f"127.0.0.{1 + number}"
         words += ["--port", str(self._ports[number]), "--webui-port", "0"]
         script = 'exec "$CYGNET_SPARK/start-daemon" "$@"'
         stack = ExitStack()
@@ -85,8 +86,9 @@ class Daemons:
                 log=self.log(name),
                 environment={
                     **ENVIRONMENT,
+                    "SPARK_LOCAL_IP": address,
                     "CYGNET_SPARK": SPARK,
-                    "CYGNET_ADDRESS": "127.0.0.1",
+                    "CYGNET_ADDRESS": address,
                     "CYGNET_DAEMON": f"{CLUSTER}/daemon.conf",
                 },
                 beside={
@@ -210,7 +212,7 @@ def test_a_pipeline_ends_in_the_model_that_it_ends_in_without_a_cluster(lab: str
     areas = {}
     for kind, master in (("standalone", ""), ("local", "--master local[2] ")):
         kernel.run(f"import os; os.environ['PYSPARK_SUBMIT_ARGS'] = {master!r} + os.environ['PYSPARK_SUBMIT_ARGS']")
-        ran = run_notebook(kernel, "pipeline.ipynb", folder="tutorials-spark", seconds=500)
+        ran = run_notebook(kernel, "pipeline.ipynb", folder="tutorials-spark", seconds=500, cell_seconds=400)
         kernel.run(CLEAN)
         assert (ran.failure, ran.errors, ran.not_run) == ("", [], []), ran.text
         areas[kind] = re.findall(r"area: model (0\.\d+), .*, search (0\.\d+)", ran.text)
