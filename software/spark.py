@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 from engine import cache
+from engine.errors import EngineError
 from engine.process import Runner
 from engine.progress import Progress
 from images import catalogue
@@ -48,8 +49,12 @@ _LEFT_OUT = ("*/nbextension", "*/labextension", "*/listener_spark3_*.jar")
 _EXTENSION = ("cygnet_spark.py", "cygnet_spark_connector.py")
 _SCRIPTS = ("setup.sh", "spark-env.sh", "as-the-driver.sh", "start-executor", "start-daemon")
 _PROGRAMS = ("pyspark", "spark-shell", "spark-sql", "spark-submit")
+# Of Spark's Python, what is mended: where it encrypts, it does not send large arrays to executors, as pickle hands them
+# over as a buffer, which has no length and no parts before it is looked at as bytes.
+_MENDED = "pyspark/serializers.py"
+_IS, _OUGHT = "byte_remaining = len(bytes)", 'bytes = memoryview(bytes).cast("B"); byte_remaining = len(bytes)'
 # To be raised when this makes something else of the same inputs.
-_METHOD = 1
+_METHOD = 2
 
 
 def key() -> str:
@@ -78,6 +83,7 @@ def build(workshop: Path, wheels: Path, progress: Progress) -> None:
     run = Runner(NAME, cache.root() / "logs" / f"software-{NAME}.log", progress)
     tree = workshop / NAME
     _python(tree / "python", wheels, run, progress)
+    mend(tree / "python")
     for program in _PROGRAMS:
         (tree / "bin").mkdir(exist_ok=True)
         (tree / "bin" / program).symlink_to(f"../python/pyspark/bin/{program}")
@@ -122,6 +128,20 @@ def _python(packages: Path, wheels: Path, run: Runner, progress: Progress) -> No
         (inner / "LICENSE").rename(about / "LICENSE")
         shutil.rmtree(source)
     _share(packages)
+
+
+def mend(packages: Path) -> None:
+    """Mends what is wrong in Spark's own Python. Raises EngineError where that is another one than it was seen in."""
+    file = packages / _MENDED
+    text = file.read_text(encoding="utf-8")
+    if text.count(_IS) != 1:
+        raise EngineError(
+            "Spark's Python is another one than the one that is mended here",
+            where=str(file),
+            why=f"'{_IS}' stands there {text.count(_IS)} times, not once",
+            cure=f"look whether arrays are sent where all is encrypted, and change or remove {__name__}.mend",
+        )
+    file.write_text(text.replace(_IS, _OUGHT), encoding="utf-8")
 
 
 def _share(packages: Path) -> None:

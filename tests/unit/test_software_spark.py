@@ -1,7 +1,10 @@
 """Spark beside releases: what is taken of its package, and that drivers and executors have the very same folders."""
 
+import array
 import io
+import pickle
 import re
+import runpy
 import shutil
 import subprocess
 import tarfile
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import EngineError
 from engine.process import Runner
 from engine.progress import Progress
 from software import spark
@@ -261,6 +265,20 @@ def test_of_cerns_packages_the_pages_of_jupyterlab_and_the_kernels_half_are_take
         "python/sparkmonitor/listener_spark4_2.13.jar",
         "python/sparkmonitor-3.3.0.dist-info/METADATA",
     }  # fmt: skip
+
+
+def test_arrays_are_sent_to_executors_where_all_is_encrypted(tmp_path: Path) -> None:
+    (tmp_path / "pyspark").mkdir()
+    file = tmp_path / "pyspark/serializers.py"
+    file.write_text("def write(bytes):\n    byte_remaining = len(bytes)\n    return byte_remaining, bytes[1:3]\n")
+    spark.mend(tmp_path)
+    written = runpy.run_path(str(file))["write"]
+    assert written(b"abcd") == (4, b"bc")
+    count, part = written(pickle.PickleBuffer(array.array("H", [1, 2, 3])))
+    assert (count, len(part)) == (6, 2)
+    file.write_text("")
+    with pytest.raises(EngineError, match="stands there 0 times"):
+        spark.mend(tmp_path)
 
 
 def _archive(file: Path, *names: str) -> None:
