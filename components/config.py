@@ -12,7 +12,7 @@ from typing import Any
 from pulumi.runtime import config as pulumi_config
 from pydantic import Field, ValidationError, model_validator
 
-from components.auth import WITH_NAMES, AuthConfig
+from components.auth import WITH_NAMES, AuthConfig, known_names
 from components.base import PROJECT, PartConfig
 from components.cluster import ClusterConfig
 from components.cvmfs import CvmfsConfig
@@ -31,7 +31,7 @@ from components.sizes import check_gpus
 from components.software import SoftwareConfig
 from components.sources import nspawn
 from components.sources.source import WantedAddress
-from components.spark import NEEDED, SparkConfig
+from components.spark_config import NEEDED, SparkConfig, standalone_fault
 from components.storage import StorageConfig
 
 
@@ -199,6 +199,8 @@ class ServiceConfig(PartConfig):
     def _executors_have_software_and_homes(self) -> "ServiceConfig":
         if self.spark.clusters and (self.eos.client == "none" or not self.software.releases):
             raise ValueError(NEEDED)
+        if fault := standalone_fault(self.spark, self.auth.rights, known_names(self.auth)):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -103,7 +103,7 @@ class Hub(pulumi.ComponentResource):
             claims["cvmfs"] = for_sessions("cvmfs", cvmfs.folder, "ReadOnlyMany")
         if eos.folder is not None:
             claims["eos"] = for_sessions("eos", eos.folder, "ReadWriteMany")
-        hub_starts_with, proxy_starts_with = self._secret(auth)
+        hub_starts_with, proxy_starts_with = self._secret(auth, spark)
         proxy = self._proxy(registry.image("proxy"), proxy_starts_with)
         self._volumes(storage)
         settings = pulumi.Output.all(
@@ -203,7 +203,7 @@ class Hub(pulumi.ComponentResource):
         last = session_image.permission(self.namespace, api, self._cluster.pull_secrets, self._inside)
         return pulumi.ResourceOptions.merge(self._inside, pulumi.ResourceOptions(depends_on=[last]))
 
-    def _secret(self, auth: Auth) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    def _secret(self, auth: Auth, spark: Spark) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         """Makes the hub's Secret; gives digests of what in it the hub, and its proxy, read at their start only."""
         made = {
             key: Token(
@@ -225,7 +225,7 @@ class Hub(pulumi.ComponentResource):
         secret = k8s.core.v1.Secret(
             "hub",
             metadata=self._metadata("hub"),
-            string_data={**at_start, **auth.provided.secrets_read_again},
+            string_data={**at_start, **auth.provided.secrets_read_again, **spark.secrets},
             opts=self._inside,
         )
         return digest(secret.id, *at_start.values()), digest(secret.id, keys["proxy-token"])

@@ -65,6 +65,11 @@ SECRETS: Final[Mapping[str, Rotated]] = {
     ),
     "machines": Rotated("the operator's SSH key, which opens the machines", "nobody anything"),
     "registry": Rotated("the registry's password and certificate", "nobody anything"),
+    "spark": Rotated(
+        "the secrets of standalone clusters for Spark",
+        "drivers there lose their executors, and their users start the session anew",
+        by_name_only=True,
+    ),
     "software": Rotated("the key with which publications of software are signed", "nobody anything"),
 }
 

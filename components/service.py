@@ -74,7 +74,9 @@ class AnyService(pulumi.ComponentResource):
             self._config.spark,
             cluster=self.cluster,
             registry=self.registry,
+            storage=self.storage,
             repository=self._config.software.repository,
+            folders={"cvmfs": self.cvmfs.folder, "eos": self.eos.folder},
             rights=self.auth.rights,
             opts=self._inside,
         )

@@ -1,19 +1,19 @@
 """Spark: clusters that users may choose beside their session, for executors of a driver in the notebook.
 
-A cluster is of a kind. Of `kubernetes`, which is built, executors are pods in a namespace that the hub makes for one
-session and removes with it (images/hub/cygnet_hub/spark.py). Here is what keeps everybody to that: roles, and two
-admission policies, of which one says what an executor may be, and the other what of this the hub may make.
+A cluster is of a kind. Of `kubernetes`, executors are pods in a namespace that the hub makes for one session and
+removes with it (images/hub/cygnet_hub/spark.py). Here is what keeps everybody to that: roles, and two admission
+policies, of which one says what an executor may be, and the other what of this the hub may make. Those of kind
+`standalone` are made by `components.spark_standalone`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
-from pydantic import Field, StringConstraints, model_validator
 
-from components.base import PartConfig
+from components import spark_standalone
 from components.cluster import OwnCluster
 from components.existing_cluster import ExistingCluster
 from components.permissions import deny, grant, service_account
@@ -21,12 +21,9 @@ from components.policies import HUB_NAMESPACE, SESSIONS_NAMESPACE
 from components.registry import Registry
 from components.sign_in.rights import RightsConfig
 from components.software import SPARK_LINK
+from components.spark_config import SparkClusterConfig, SparkConfig
+from components.storage import Storage
 
-ClusterName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
-Title = Annotated[str, StringConstraints(pattern=r"^[^\n]{1,60}$")]
-Setting = Annotated[str, StringConstraints(pattern=r"^spark\.[A-Za-z0-9_.-]+$")]
-Value = Annotated[str, StringConstraints(pattern=r"^[^\n]+$", max_length=1000)]
-NONE = "none"
 PREFIX = "spark-"
 LABELS = {"cygnet.io/part": "spark"}
 UID_LABEL = "cygnet.io/uid"
@@ -34,80 +31,20 @@ DRIVER_ROLE = "cygnet-spark-driver"
 GROUP_ID = 100
 """Of all users of sessions; the hub says the same."""
 FOLDERS = ("/cvmfs", "/eos")
-NEEDED = (
-    "spark.clusters need homes on EOS and a software release of the stack's own, which executors have in common with "
-    "their session; give eos.client and software.releases, or remove spark"
-)
 _HUB = f"system:serviceaccount:{HUB_NAMESPACE}:hub"
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 """What Kubernetes itself lets every pod tolerate for a while."""
 
 
-class ExecutorsConfig(PartConfig):
-    """What a user may have of a cluster."""
-
-    max: Annotated[int, Field(ge=1, le=1000, description="Executors of one user at the same time")] = 2
-    cores: Annotated[int, Field(ge=1, le=64, description="Cores of an executor, and tasks that run in it at once")] = 1
-    cores_guaranteed: Annotated[
-        float | None, Field(gt=0, le=64, description="Cores kept for each executor; none: a tenth of cores")
-    ] = None
-    memory_gib: Annotated[
-        float, Field(ge=1, le=1024, description="GiB of memory of an executor, with all that it runs; kept for it")
-    ] = 2
-
-    @model_validator(mode="after")
-    def _guaranteed_within_limits(self) -> "ExecutorsConfig":
-        if (self.cores_guaranteed or 0) > self.cores:
-            raise ValueError(
-                f"cores_guaranteed ({self.cores_guaranteed:g}) is more than cores ({self.cores}); raise that, or lower "
-                "cores_guaranteed"
-            )
-        return self
-
-
-class SparkClusterConfig(PartConfig):
-    """A cluster for Spark, on the start page."""
-
-    kind: Annotated[
-        Literal["kubernetes"], Field(description="Where executors are: pods in this cluster, of each user apart")
-    ]
-    title: Annotated[str, Field(min_length=1, max_length=60, description="What users read")] = "Spark on this service"
-    description: Annotated[
-        str, Field(max_length=200, description="Likewise, below the title; empty: what a user may have")
-    ] = ""
-    executors: ExecutorsConfig = Field(default_factory=ExecutorsConfig)
-    history_days: Annotated[
-        int | None,
-        Field(ge=1, le=3650, description="How long homes keep what drivers did, for their history; none: not at all"),
-    ] = None
-    bundles: Annotated[
-        dict[Title, dict[Setting, Value]],
-        Field(description="Settings of Spark that users may add before they connect from JupyterLab, by title"),
-    ] = Field(default_factory=dict)
-
-
-class SparkConfig(PartConfig):
-    """What a stack says about clusters for Spark, under `cygnet:spark`."""
-
-    clusters: Annotated[
-        dict[ClusterName, SparkClusterConfig],
-        Field(description="What users may choose beside a session, by name; cygnet:auth.rights.features says for whom"),
-    ] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _none_is_taken(self) -> "SparkConfig":
-        if NONE in self.clusters:
-            raise ValueError(f"clusters.{NONE} is the choice of no cluster; give that cluster another name")
-        return self
-
-
 class Spark(pulumi.ComponentResource):
     """What Kubernetes refuses to drivers and to the hub. Stands on a cluster, and on the images of sessions.
 
-    Gives `settings`, of the hub: none where there are no clusters for Spark.
+    Gives `settings`, of the hub: none where there are no clusters for Spark; and `secrets`, of clusters that have one
+    for all their drivers, by the names under which the hub has them.
     """
 
     settings: pulumi.Output[dict[str, Any]] | None = None
+    secrets: dict[str, pulumi.Output[str]]
     told: dict[str, Any]
 
     def __init__(
@@ -117,12 +54,25 @@ class Spark(pulumi.ComponentResource):
         *,
         cluster: OwnCluster | ExistingCluster,
         registry: Registry,
+        storage: Storage,
         repository: str,
+        folders: Mapping[str, pulumi.Output[str] | None],
         rights: RightsConfig,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("cygnet:index:Spark", name, None, opts)
-        self.told = {"clusters": sorted(config.clusters)}
+        kinds = {name: one.kind for name, one in config.clusters.items()}
+        self.told = {"clusters": sorted(kinds), "kinds": kinds}
+        secrets = spark_standalone.declare(
+            config.standalone,
+            cluster=cluster,
+            registry=registry,
+            storage=storage,
+            folders=folders,
+            view=view(repository),
+            parent=self,
+        )
+        self.secrets = {f"spark-{name}": secret for name, secret in secrets.items()}
         if config.clusters:
             inside = cluster.inside(self)
             image = registry.image("session")
@@ -155,8 +105,13 @@ def hub_settings(
         api_servers: Addresses of Kubernetes' API, as policies see them.
         api_port: TCP, likewise.
     """
-    common = {"view": f"/cvmfs/{repository}/{SPARK_LINK}", "api_servers": list(api_servers), "api_port": api_port}
+    common = {"view": view(repository), "api_servers": list(api_servers), "api_port": api_port}
     return {"spark": common, "clusters": [choice(*one, rights) for one in config.clusters.items()]}
+
+
+def view(repository: str) -> str:
+    """The folder that is Spark and its Java, in the stack's own repository."""
+    return f"/cvmfs/{repository}/{SPARK_LINK}"
 
 
 def choice(name: str, cluster: SparkClusterConfig, rights: RightsConfig) -> dict[str, Any]:
@@ -176,10 +131,14 @@ def choice(name: str, cluster: SparkClusterConfig, rights: RightsConfig) -> dict
         "kind": cluster.kind,
         "max": size.max,
         "cores": size.cores,
-        "cores_guaranteed": size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed,
         "memory_gib": size.memory_gib,
         "history_days": cluster.history_days,
         "bundles": {title: dict(settings) for title, settings in cluster.bundles.items()},
+        **(
+            {"cores_guaranteed": size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed}
+            if cluster.kind == "kubernetes"
+            else {"master": spark_standalone.master(name)}
+        ),
     }
 
 

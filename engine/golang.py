@@ -21,7 +21,7 @@ LOW_DISK_GB = 15  # all recipes together fill the caches with some 20 GB
 
 @dataclass(frozen=True)
 class Edit:
-    """A change of one file of a package; the pattern must match exactly once, so that no new version slips through."""
+    """A change of one file of a module; the pattern must match exactly once, so that no new version slips through."""
 
     file: str
     pattern: str
@@ -36,7 +36,7 @@ class Edit:
                 f"an edit of the recipe matches {count} times instead of once",
                 where=str(file),
                 why=f"the module changed where the recipe looks for {self.pattern!r}",
-                cure="fit the recipe to the new text",
+                cure="fit the recipe in engine/recipes.py to the module's new text",
             )
         file.write_text(text, encoding="utf-8")
 

@@ -2,7 +2,9 @@
 
 <root>/software/spark-<key>/     what is published as the folder `spark` of a repository
     setup.sh                     to be sourced after a view's own
-    start-executor               what executors run
+    start-executor               what executors run that are pods
+    start-daemon                 what a standalone cluster runs: its master and its workers
+    executors/bin/java           what such workers run as Java for an executor: with the software of its driver
     tutorials/                   given to who has such a session for the first time
     python/                      pyspark, with Spark's jars in it, py4j, and the kernel's half of CERN's extensions
     share/jupyter/labextensions  the other half: SparkConnector and SparkMonitor in JupyterLab
@@ -23,7 +25,7 @@ import time
 from pathlib import Path
 
 from engine import cache
-from engine.golang import Edit
+from engine.errors import EngineError
 from engine.process import Runner
 from engine.progress import Progress
 from images import catalogue
@@ -45,14 +47,12 @@ _TAKEN = ("bin", "jars", "licenses")
 # Of CERN's packages: the former notebook's pages, a second copy of JupyterLab's, and listeners for Spark 3.
 _LEFT_OUT = ("*/nbextension", "*/labextension", "*/listener_spark3_*.jar")
 _EXTENSION = ("cygnet_spark.py", "cygnet_spark_connector.py")
+_SCRIPTS = ("setup.sh", "spark-env.sh", "as-the-driver.sh", "start-executor", "start-daemon")
 _PROGRAMS = ("pyspark", "spark-shell", "spark-sql", "spark-submit")
-# What Python hands to an encrypted driver, such as the values of a broadcast, may be a buffer of numpy's, which has no
-# length (Spark 4.3).
-_BUFFERS = Edit(
-    "pyspark/serializers.py",
-    r"^        byte_remaining = len\(bytes\)$",
-    '        bytes = memoryview(bytes).cast("B")\n        byte_remaining = len(bytes)',
-)
+# Of Spark's Python, what is mended: where it encrypts, it does not send large arrays to executors, as pickle hands them
+# over as a buffer, which has no length and no parts before it is looked at as bytes.
+_MENDED = "pyspark/serializers.py"
+_IS, _OUGHT = "byte_remaining = len(bytes)", 'bytes = memoryview(bytes).cast("B"); byte_remaining = len(bytes)'
 # To be raised when this makes something else of the same inputs.
 _METHOD = 2
 
@@ -83,12 +83,14 @@ def build(workshop: Path, wheels: Path, progress: Progress) -> None:
     run = Runner(NAME, cache.root() / "logs" / f"software-{NAME}.log", progress)
     tree = workshop / NAME
     _python(tree / "python", wheels, run, progress)
+    mend(tree / "python")
     for program in _PROGRAMS:
         (tree / "bin").mkdir(exist_ok=True)
         (tree / "bin" / program).symlink_to(f"../python/pyspark/bin/{program}")
-    for name in ("setup.sh", "start-executor"):
+    for name in _SCRIPTS:
         shutil.copy(FOLDER / name, tree)
-    shutil.copytree(FOLDER / "tutorials", tree / "tutorials")
+    for name in ("executors", "tutorials"):
+        shutil.copytree(FOLDER / name, tree / name)
     for name in _EXTENSION:
         shutil.copy(FOLDER / name, tree / "python")
     _java(tree, workshop / "apt", run, progress)
@@ -125,8 +127,21 @@ def _python(packages: Path, wheels: Path, run: Runner, progress: Progress) -> No
         (inner / "PKG-INFO").rename(about / "METADATA")
         (inner / "LICENSE").rename(about / "LICENSE")
         shutil.rmtree(source)
-    _BUFFERS.apply(packages)
     _share(packages)
+
+
+def mend(packages: Path) -> None:
+    """Mends what is wrong in Spark's own Python. Raises EngineError where that is another one than it was seen in."""
+    file = packages / _MENDED
+    text = file.read_text(encoding="utf-8")
+    if text.count(_IS) != 1:
+        raise EngineError(
+            "Spark's Python is another one than the one that is mended here",
+            where=str(file),
+            why=f"'{_IS}' stands there {text.count(_IS)} times, not once",
+            cure=f"look whether arrays are sent where all is encrypted, and change or remove {__name__}.mend",
+        )
+    file.write_text(text.replace(_IS, _OUGHT), encoding="utf-8")
 
 
 def _share(packages: Path) -> None:

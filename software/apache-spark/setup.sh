@@ -24,12 +24,13 @@ if [ -n "${CYGNET_CLUSTER:-}" ]; then
     # What only the session knows: its address, and which software is behind the links by which it was chosen.
     export SPARK_CONF_DIR=/tmp/spark-conf
     mkdir -p "$SPARK_CONF_DIR" && {
-        cat "$CYGNET_CLUSTER/spark-defaults.conf"
+        sed "s|@CYGNET_SPARK@|$CYGNET_SPARK|" "$CYGNET_CLUSTER/spark-defaults.conf"
         echo "spark.driver.host $(hostname -i)"
         echo "spark.executorEnv.CYGNET_VIEW $CYGNET_VIEW"
         echo "spark.executorEnv.CYGNET_SPARK $CYGNET_SPARK"
     } > "$SPARK_CONF_DIR/spark-defaults.conf.new" &&
         mv "$SPARK_CONF_DIR/spark-defaults.conf.new" "$SPARK_CONF_DIR/spark-defaults.conf"
+    cp "$CYGNET_SPARK/spark-env.sh" "$SPARK_CONF_DIR/"
     # Where drivers note what they do. Without it none would start, and so it is not asked for where it cannot be made.
     cygnet_history=$(sed -n 's|^spark\.eventLog\.dir file://||p' "$SPARK_CONF_DIR/spark-defaults.conf")
     if [ -n "$cygnet_history" ] && ! { mkdir -p "$cygnet_history" && : > "$cygnet_history/.written"; } 2> /dev/null; then

@@ -107,10 +107,11 @@ EXECUTOR_PORT, DRIVER_PORT = 40200, 40000
 
 @pytest.fixture(scope="module")
 def cluster(stack: LiveStack) -> str:
-    """The first cluster that the stack offers."""
-    if not (clusters := stack.parts["spark"]["clusters"]):
-        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark: cygnet:spark.clusters")
-    return str(clusters[0])
+    """The first cluster that the stack offers, of those whose executors are pods."""
+    of_pods = sorted(name for name, kind in stack.parts["spark"]["kinds"].items() if kind == "kubernetes")
+    if not of_pods:
+        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark of kind kubernetes: cygnet:spark.clusters")
+    return str(of_pods[0])
 
 
 @pytest.fixture(scope="module")

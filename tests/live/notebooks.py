@@ -15,7 +15,7 @@ copy = home / ".{folder}-under-test"
 if not copy.exists():
     shutil.copytree(home / {folder!r}, copy)
 began = time.monotonic()
-execute = ["jupyter", "execute", "--timeout=120", "--allow-errors", "--inplace", {name!r}]
+execute = ["jupyter", "execute", "--timeout={cell_seconds}", "--allow-errors", "--inplace", {name!r}]
 done = subprocess.run(execute, cwd=copy, capture_output=True, text=True)
 seconds = time.monotonic() - began
 cells = json.loads((copy / {name!r}).read_text())["cells"]
@@ -65,13 +65,15 @@ class Ran:
     files: list[str]
 
 
-def run_notebook(visitor: Visitor | Kernel, name: str, *, folder: str = "tutorials", seconds: float = 200) -> Ran:
-    """Runs one of the notebooks in the user's tutorials, or in another folder of the home.
+def run_notebook(
+    visitor: Visitor | Kernel, name: str, *, folder: str = "tutorials", seconds: float = 200, cell_seconds: int = 120
+) -> Ran:
+    """Runs one of the notebooks in the user's tutorials, or in another folder of the home; no cell takes longer.
 
     Raises:
         KernelError: The session has no tutorials, or not this one.
         websocket.WebSocketException: It did not end in time.
     """
-    printed = visitor.run(_RUN.format(name=name, folder=folder), seconds=seconds)
+    printed = visitor.run(_RUN.format(name=name, folder=folder, cell_seconds=cell_seconds), seconds=seconds)
     (line,) = (line for line in printed.splitlines() if line.startswith("notebook: "))
     return Ran(**json.loads(line.removeprefix("notebook: ")))

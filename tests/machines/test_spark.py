@@ -23,7 +23,15 @@ USERS = {
     HUB: "system:serviceaccount:hub:hub",
     **{token: f"system:serviceaccount:sessions:{name}" for token, name in NAMESPACES.items()},
 }
-STACK = {"cygnet:spark": {"clusters": {"here": {"kind": "kubernetes", "executors": {"max": 2, "memory_gib": 1}}}}}
+STACK = {
+    "cygnet:spark": {
+        "clusters": {
+            "here": {"kind": "kubernetes", "executors": {"max": 2, "memory_gib": 1}},
+            "team": {"kind": "standalone", "standalone": {"workers": 2, "account": "zoe"}},
+        }
+    },
+    "cygnet:auth": {"accounts": ["zoe"], "groups": {"team": ["zoe"]}, "rights": {"features": {"team": ["team"]}}},
+}
 KINDS = {
     "ClusterRole": "rbac.authorization.k8s.io/v1",
     "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
@@ -33,25 +41,27 @@ KINDS = {
 # The hub's own code, in a process whose Kubernetes is the test's. Of the spawner it has what the code asks of it; the
 # end of a namespace's name, which is another each time, is given.
 THE_HUBS = """
-import asyncio, json, logging, sys
+import asyncio, json, logging, pathlib, sys, tempfile
 from types import SimpleNamespace
 from kubespawner.clients import load_config, shared_client
 from kubespawner.objects import make_pod
-from cygnet_hub import executors
+from cygnet_hub import clusters, spark
 from cygnet_hub.settings import Sessions
 from cygnet_hub.spark import Executors
 from tornado.web import HTTPError
 
-executors.secrets.token_hex = lambda _: "000001"
+clusters.secrets.token_hex = lambda _: "000001"
 sessions = Sessions.model_validate(json.loads(sys.argv[1]))
+spark.KEYS = pathlib.Path(tempfile.mkdtemp())
+(spark.KEYS / "spark-team").write_text("of the team")
 
 async def main():
     load_config()
     those = Executors(sessions.spark, sessions.clusters)
     for line in sys.stdin:
-        what, name, uid = json.loads(line)
+        what, name, uid, cluster = json.loads(line)
         spawner = SimpleNamespace(
-            user_options={"spark": "here"}, namespace="sessions", api=shared_client("CoreV1Api"), _log_name=name,
+            user_options={"spark": cluster}, namespace="sessions", api=shared_client("CoreV1Api"), _log_name=name,
             pod_reflector=SimpleNamespace(pods={}), log=logging.getLogger(),
             user=SimpleNamespace(name=name),
         )
@@ -109,7 +119,7 @@ def hub(api: KubernetesApi, declared: program.Engine) -> Iterator[Callable[..., 
     """Asks the hub's code to do something: hub("give", "ada", 70001)."""
     told = yaml.safe_load(declared.one("ConfigMap", "hub").inputs["data"]["hub.yaml"])["sessions"]
     with hubs_code(THE_HUBS, told, api.kubeconfig(HUB)) as ask:
-        yield lambda *what: json.loads(ask(*what))
+        yield lambda what, name, uid, cluster="here": json.loads(ask(what, name, uid, cluster))
 
 
 @pytest.fixture(scope="module")
@@ -321,3 +331,44 @@ def test_what_a_session_had_goes_with_it(api: KubernetesApi, hub: Callable[..., 
         "spark-ada-000001-cvmfs",
         "spark-ada-000001-eos",
     }
+
+
+# A cluster of kind standalone
+
+
+def test_a_session_of_a_standalone_cluster_has_no_right_and_nothing_is_left_of_it(
+    api: KubernetesApi, hub: Callable[..., Any]
+) -> None:
+    pod = hub("give", "zoe", 70003, "team")
+    assert pod["metadata"]["labels"]["cygnet.io/spark"] == "team"
+    assert "serviceAccountName" not in pod["spec"]
+    found = ("get", "secrets,networkpolicies,serviceaccounts", "--namespace=sessions", "--output=name")
+    mine = ("--selector=cygnet.io/owner=zoe",)
+    assert set(api.kubectl(*found, *mine).split()) == {
+        "secret/spark-zoe-000001", "networkpolicy.networking.k8s.io/spark-zoe-000001",
+    }  # fmt: skip
+    told = json.loads(api.kubectl("get", "secret", "spark-zoe-000001", "--namespace=sessions", "--output=json"))["data"]
+    assert "spark.authenticate.secret of the team" in _decoded(told["spark-defaults.conf"])
+    # A hub that missed the end of a session finds it when the next one starts.
+    hub("give", "zoe", 70003, "team")
+    hub("take", "zoe", 70003)
+    assert api.kubectl(*found, *mine) == ""
+
+
+def test_its_daemons_are_what_a_real_kubernetes_takes(api: KubernetesApi, declared: program.Engine) -> None:
+    """Pods at the level `restricted`, and the rest as it is declared."""
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "spark", "labels": level}})
+    versions = {"Deployment": "apps/v1", "NetworkPolicy": "networking.k8s.io/v1", "Service": "v1", "Secret": "v1"}
+    made = [
+        {"apiVersion": version, "kind": kind, **one.inputs}
+        for kind, version in versions.items()
+        for one in declared.of(kind)
+        if one.name.startswith("spark-team")
+    ]
+    assert sorted(one["kind"] for one in made) == ["Deployment", "Deployment", "NetworkPolicy", "Secret", "Service"]
+    api.apply(*made)
+    api.kubectl("create", "serviceaccount", "default", "--namespace=spark")
+    for one in (one for one in made if one["kind"] == "Deployment"):
+        metadata = {"name": one["metadata"]["name"], "namespace": "spark"}
+        api.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": one["spec"]["template"]["spec"]})

@@ -7,32 +7,24 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import requests
 from cygnet_hub import drivers
 from playwright.sync_api import Browser, expect
 
-from engine.progress import Progress
-from software import build
 from tests.live import spark_pages
 from tests.live.kernel import Kernel
 from tests.live.notebooks import run_notebook
 from tests.live.person import Person
-from tests.live.ports import free_ports
 from tests.live.waiting import until
-from tests.machines import image_root
+from tests.machines import spark_lab
+from tests.machines.spark_lab import HOME, TOKEN, ask, settings_file
 from tests.machines.test_start_page import chromium
 
 __all__ = ["chromium"]
 
 pytestmark = pytest.mark.nightly
 
-TOKEN = "of this test alone"  # noqa: S105 - it is
-VIEW = "/cvmfs/test.example.org/stable"
-SPARK = "/cvmfs/test.example.org/spark"
-CLUSTER, USERS, HOME = "/etc/cygnet/spark", "/var/lib/extrausers", "/home/user"
 DEFAULTS = {
     "spark.master": "local[2]",
     "spark.driver.memory": "512m",
@@ -60,52 +52,9 @@ SECONDS_TO_END = 2
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a notebook server that was started as a session is, without a hub."""
-    folder = tmp_path_factory.mktemp("spark")
-    (port,) = free_ports(1)
-    cluster = folder / "cluster"
-    cluster.mkdir()
-    (cluster / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in DEFAULTS.items()))
     offered = drivers.bundles({"Few partitions": {"spark.sql.shuffle.partitions": "3"}})
-    (cluster / "sparkconnector_bundles.json").write_text(json.dumps(offered))
-    users = folder / "users"
-    users.mkdir()
-    (users / "passwd").write_text(f"user:x:{image_root.USER}:{image_root.USER}:user:{HOME}:/bin/bash\n")
-    arguments = ["--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--no-browser"]
-    # What a pod's own file of hosts says, in which setup.sh looks for it.
-    address = "echo spark.driver.host 127.0.0.1 >> /tmp/spark-conf/spark-defaults.conf"
-    begin = f'cd; . "$CYGNET_VIEW/setup.sh"; . "$CYGNET_SPARK/setup.sh"; {address}; exec jupyter-lab "$@"'
-    with image_root.running(
-        "session",
-        ["tini", "--", "sh", "-c", begin, "sh", *arguments],
-        data=folder / "home",
-        inside=HOME,
-        log=folder / "log",
-        environment={
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "HOME": HOME,
-            "LANG": "C.UTF-8",
-            "SHELL": "/bin/bash",
-            "JUPYTER_RUNTIME_DIR": "/tmp/jupyter",  # noqa: S108 - the image's own
-            "CYGNET_VIEW": VIEW,
-            "CYGNET_SPARK": SPARK,
-            "CYGNET_CLUSTER": CLUSTER,
-            "SPARK_CLUSTER_NAME": "here",
-            "SPARK_LOCAL_IP": "127.0.0.1",
-        },
-        beside={
-            build.ensure("stable"): VIEW,
-            build.ensure_spark(Progress()): SPARK,
-            cluster: CLUSTER,
-            users: USERS,
-        },
-    ) as process:
-        url = f"http://127.0.0.1:{port}"
-
-        def answers() -> bool:
-            assert process.poll() is None, (folder / "log").read_text()[-2000:]
-            return ask(url, "GET", "api").ok
-
-        until(answers, "the server answers", seconds=60, through=requests.RequestException)
+    told = {"spark-defaults.conf": settings_file(DEFAULTS), "sparkconnector_bundles.json": json.dumps(offered)}
+    with spark_lab.lab(tmp_path_factory.mktemp("spark"), told) as url:
         yield url
 
 
@@ -119,14 +68,6 @@ def person(lab: str, chromium: Browser, request: pytest.FixtureRequest) -> Itera
     made.close()
     for kernel in ask(lab, "GET", "api/kernels").json():
         ask(lab, "DELETE", f"api/kernels/{kernel['id']}")
-
-
-def ask(lab: str, method: str, path: str, *, token: str = TOKEN, **options: Any) -> requests.Response:
-    """What the notebook server answers to who has that token."""
-    headers = {"Authorization": f"token {token}"} if token else {}
-    with requests.Session() as http:
-        http.trust_env = False
-        return http.request(method, f"{lab}/{path}", headers=headers, timeout=30, allow_redirects=False, **options)
 
 
 def test_jobs_stages_and_tasks_are_shown_in_their_cell(person: Person) -> None:

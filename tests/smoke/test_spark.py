@@ -40,6 +40,15 @@ def test_every_place_of_executors_is_restricted_and_has_a_session(stack: LiveSta
             assert stack.session_pod(labels["cygnet.io/owner"]), namespace["metadata"]["name"]
 
 
+def test_standalone_clusters_have_their_daemons(stack: LiveStack) -> None:
+    names = sorted(name for name, kind in stack.parts["spark"]["kinds"].items() if kind == "standalone")
+    if not names:
+        pytest.skip("no cluster of kind standalone: cygnet:spark.clusters has none")
+    found = {one["metadata"]["name"]: one for one in stack.items("deployments", "--namespace=spark")}
+    for name in (f"{cluster}-{what}" for cluster in names for what in ("master", "worker")):
+        assert found[name]["status"].get("readyReplicas") == found[name]["spec"]["replicas"], name
+
+
 def test_the_hub_has_no_rights_of_drivers(stack: LiveStack) -> None:
     assert stack.may("hub:hub", "create namespaces")
     assert not stack.may("hub:hub", "create pods --namespace=default")

@@ -392,7 +392,8 @@ def test_the_page_says_why_a_session_waits(monkeypatch: pytest.MonkeyPatch, unwe
 @pytest.mark.parametrize(("error", "counts"), [(start.Refusal(400, ""), 0), (start.Refusal(503, ""), 1), (None, 1)])
 def test_a_choice_of_what_is_not_there_is_no_start_that_failed(error: start.Refusal | None, counts: int) -> None:
     def so_far() -> float:
-        return sum(sample.value for sample in counted.FAILURES.collect()[0].samples if sample.name.endswith("_total"))
+        (figures,) = counted.FAILURES.collect()
+        return sum(one.value for one in figures.samples if one.name.endswith("_total"))
 
     before = so_far()
     counted.failed(error, unplaced=False)

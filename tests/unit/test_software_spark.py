@@ -1,6 +1,10 @@
 """Spark beside releases: what is taken of its package, and that drivers and executors have the very same folders."""
 
+import array
 import io
+import pickle
+import re
+import runpy
 import shutil
 import subprocess
 import tarfile
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine import cache
+from engine.errors import EngineError
 from engine.process import Runner
 from engine.progress import Progress
 from software import spark
@@ -32,8 +37,9 @@ def tree(tmp_path: Path) -> Path:
     """Spark's folder behind a link, as sessions are told of it, beside a view; Java says what it was given."""
     folder = tmp_path / "spark-0123456789ab"
     (folder / "java/bin").mkdir(parents=True)
-    for name in ("setup.sh", "start-executor"):
+    for name in spark._SCRIPTS:
         shutil.copy(spark.FOLDER / name, folder)
+    shutil.copytree(spark.FOLDER / "executors", folder / "executors")
     java = folder / "java/bin/java"
     java.write_text(SAYS)
     java.chmod(0o755)
@@ -42,7 +48,7 @@ def tree(tmp_path: Path) -> Path:
     (tmp_path / "view/setup.sh").write_text('export VIEW_WAS_SOURCED=yes CYGNET_VIEW="$CYGNET_VIEW"\n')
     cluster = tmp_path / "cluster"
     cluster.mkdir()
-    (cluster / "spark-defaults.conf").write_text("spark.master k8s://here\n")
+    (cluster / "spark-defaults.conf").write_text("spark.master k8s://here\nspark.jars @CYGNET_SPARK@/a.jar\n")
     (cluster / "sparkconnector_bundles.json").write_text("{}")
     return tmp_path
 
@@ -67,6 +73,7 @@ def test_a_driver_tells_its_executors_what_it_has_itself(tree: Path) -> None:
     said = sourced(tree, "sh", 'cat "$SPARK_CONF_DIR/spark-defaults.conf"', CYGNET_CLUSTER=f"{tree}/cluster")
     lines = dict(line.split(" ", 1) for line in said.splitlines())
     assert lines["spark.master"] == "k8s://here"
+    assert lines["spark.jars"] == f"{tree}/spark-0123456789ab/a.jar"
     assert lines["spark.executorEnv.CYGNET_VIEW"] == f"{tree}/view"
     assert lines["spark.executorEnv.CYGNET_SPARK"] == f"{tree}/spark-0123456789ab"
     assert lines["spark.driver.host"]
@@ -122,6 +129,76 @@ def test_an_executor_without_what_its_driver_has_ends_and_says_so(tree: Path, tm
     assert done.returncode == 1
     assert "executor refused: " in done.stderr
     assert f"{tree}/stable-gone" in done.stderr
+
+
+def workers_executor(tree: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs what a standalone worker runs as Java, with the worker's own variables."""
+    folder = tree / "spark-0123456789ab"
+    (folder / "python/pyspark").mkdir(parents=True, exist_ok=True)
+    environment = {
+        "PATH": "/usr/bin:/bin", "CYGNET_VIEW": f"{tree}/view", "CYGNET_SPARK": str(folder), "HOME": str(tree),
+        "SPARK_HOME": f"{folder}/python/pyspark", "CYGNET_REFUSED_SECONDS": "0", **variables,
+    }  # fmt: skip
+    command = [str(folder / "executors/bin/java"), "-Da=b c", "Backend"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_executor_of_a_worker_has_its_drivers_software(tree: Path) -> None:
+    done = workers_executor(tree)
+    assert done.returncode == 0, done.stderr
+    *words, last = done.stdout.splitlines()
+    assert words == ["-Da=b c", "Backend"]
+    assert f"PYTHONPATH={tree}/spark-0123456789ab/python" in last
+
+
+def test_an_executor_of_a_worker_with_another_spark_ends_and_says_so(tree: Path) -> None:
+    (tree / "spark-former/python/pyspark").mkdir(parents=True)
+    done = workers_executor(tree, SPARK_HOME=f"{tree}/spark-former/python/pyspark")
+    assert done.returncode == 1
+    assert "executor refused: The driver has Spark of" in done.stderr
+    assert "spark-former" in done.stderr
+    assert workers_executor(tree, CYGNET_VIEW="/cvmfs/gone").returncode == 1
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_driver_of_another_spark_than_its_clusters_ends_and_says_so(tree: Path, is_replaced: bool) -> None:
+    (tree / "cluster/daemons").write_text(f"{tree}/spark")
+    start = (
+        'CYGNET_CLUSTER="$CYGNET_CLUSTER" bash -euc \'. "$SPARK_CONF_DIR/spark-env.sh"; echo starts\' 2>&1 || echo ends'
+    )
+    replace = f"ln -sfn spark-new {tree}/spark; " if is_replaced else ""
+    (tree / "spark-new").mkdir()
+    said = sourced(tree, "sh", replace + start, CYGNET_CLUSTER=f"{tree}/cluster")
+    assert ("Spark refused: the cluster's Spark was replaced" in said) is is_replaced
+    assert said.endswith("ends" if is_replaced else "starts")
+
+
+def test_a_daemon_knows_when_its_spark_was_replaced(tree: Path) -> None:
+    script = tree / "spark-0123456789ab/start-daemon"
+    script.write_text(re.sub("^runs=.*", f"runs={tree}/runs", script.read_text(), flags=re.MULTILINE))
+    program = tree / "spark-0123456789ab/python/pyspark/bin/spark-class"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    environment = {
+        "PATH": "/usr/bin:/bin", "CYGNET_SPARK": f"{tree}/spark", "CYGNET_ADDRESS": "10.0.0.9",
+        "CYGNET_DAEMON": "/told/daemon.conf",
+    }  # fmt: skip
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+    started = run("worker", "--port=7078")
+    assert started.stdout.split() == [
+        "org.apache.spark.deploy.worker.Worker", "--host", "10.0.0.9", "--properties-file", "/told/daemon.conf",
+        "--port=7078",
+    ], started.stderr  # fmt: skip
+    assert run("same").returncode == 0
+    (tree / "spark").unlink()
+    (tree / "spark").symlink_to("spark-new")
+    (tree / "spark-new").mkdir()
+    assert run("same").returncode == 1
+    assert run("other").returncode == 2
 
 
 def test_a_key_is_that_of_the_content_and_releases_have_none_of_it(
@@ -189,6 +266,20 @@ def test_of_cerns_packages_the_pages_of_jupyterlab_and_the_kernels_half_are_take
         "python/sparkmonitor/listener_spark4_2.13.jar",
         "python/sparkmonitor-3.3.0.dist-info/METADATA",
     }  # fmt: skip
+
+
+def test_arrays_are_sent_to_executors_where_all_is_encrypted(tmp_path: Path) -> None:
+    (tmp_path / "pyspark").mkdir()
+    file = tmp_path / "pyspark/serializers.py"
+    file.write_text("def write(bytes):\n    byte_remaining = len(bytes)\n    return byte_remaining, bytes[1:3]\n")
+    spark.mend(tmp_path)
+    written = runpy.run_path(str(file))["write"]
+    assert written(b"abcd") == (4, b"bc")
+    count, part = written(pickle.PickleBuffer(array.array("H", [1, 2, 3])))
+    assert (count, len(part)) == (6, 2)
+    file.write_text("")
+    with pytest.raises(EngineError, match="stands there 0 times"):
+        spark.mend(tmp_path)
 
 
 def _archive(file: Path, *names: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from components import spark
+from components import spark, spark_config
 from components.config import ConfigError, parse
 from components.policies import SESSIONS_NAMESPACE
 from components.sign_in.rights import RightsConfig
-from components.spark import SparkConfig, hub_settings
+from components.spark import hub_settings
+from components.spark_config import SparkConfig
 from tests.unit import program
 from tests.unit.manifests import violations
 
@@ -28,6 +29,11 @@ def executors(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The hub's own Python, which reads what we write."""
     monkeypatch.syspath_prepend(str(program.PROJECT / "images/hub"))
     return importlib.import_module("cygnet_hub.executors")
+
+
+def clusters() -> ModuleType:
+    """Likewise, what all kinds have in common."""
+    return importlib.import_module("cygnet_hub.clusters")
 
 
 def drivers() -> ModuleType:
@@ -68,10 +74,10 @@ def sessions_pod(**labels: str) -> dict[str, Any]:
 def made(executors: ModuleType, features: dict[str, tuple[str, ...]] | None = None) -> dict[str, list[dict[str, Any]]]:
     """What is made for a session, by kind."""
     settings = told(features)
-    cluster = executors.Cluster(**settings["clusters"][0])
-    owner = executors.Owner.of(sessions_pod())
+    cluster = clusters().KubernetesCluster(**settings["clusters"][0])
+    owner = clusters().Owner.of(sessions_pod())
     found: dict[str, list[dict[str, Any]]] = {}
-    for step in executors.made(cluster, owner, executors.SparkSettings(**settings["spark"]), SECRET):
+    for step in executors.made(cluster, owner, clusters().SparkSettings(**settings["spark"]), SECRET):
         for kind, body in step:
             found.setdefault(kind, []).append(body)
     return found
@@ -132,19 +138,24 @@ def test_software_has_spark_where_there_is_a_cluster(declared: program.Engine) -
     assert set(declared.one("Publication", "software").inputs["releases"]) == {"stable", "bleeding", "spark"}
 
 
-def test_the_hub_is_told_and_understands(declared: program.Engine, executors: ModuleType) -> None:
+@pytest.mark.usefixtures("executors")
+def test_the_hub_is_told_and_understands(declared: program.Engine) -> None:
     text = declared.one("ConfigMap", "hub").inputs["data"]["hub.yaml"]
     settings = importlib.import_module("cygnet_hub.settings").Settings.model_validate(yaml.safe_load(text))
     (cluster,) = settings.sessions.clusters
-    assert isinstance(cluster, executors.Cluster)
+    assert isinstance(cluster, clusters().Cluster)
     assert (cluster.max, cluster.cores, cluster.cores_guaranteed, cluster.memory_gib) == (3, 2, 0.2, 2)
     assert settings.sessions.spark.view == "/cvmfs/software.cygnet.internal/spark"
 
 
 def test_both_sides_name_the_same(executors: ModuleType) -> None:
     config = importlib.import_module("cygnet_hub.config")
-    assert (spark.NONE, spark.PREFIX, spark.DRIVER_ROLE) == (executors.NONE, executors.PREFIX, executors.DRIVER_ROLE)
-    assert {executors.PART: executors.OPTION} == spark.LABELS
+    assert (spark_config.NONE, spark.PREFIX, spark.DRIVER_ROLE) == (
+        clusters().NONE,
+        clusters().PREFIX,
+        executors.DRIVER_ROLE,
+    )
+    assert {executors.PART: clusters().OPTION} == spark.LABELS
     assert (executors.UID, config.GROUP_ID) == (spark.UID_LABEL, spark.GROUP_ID)
     assert tuple(executors.FOLDERS.values()) == spark.FOLDERS
 
@@ -177,9 +188,9 @@ def test_a_namespace_is_of_one_session(executors: ModuleType) -> None:
 def test_limits_are_there_before_rights(executors: ModuleType) -> None:
     settings = told()
     steps = executors.made(
-        executors.Cluster(**settings["clusters"][0]),
-        executors.Owner.of(sessions_pod()),
-        executors.SparkSettings(**settings["spark"]),
+        clusters().KubernetesCluster(**settings["clusters"][0]),
+        clusters().Owner.of(sessions_pod()),
+        clusters().SparkSettings(**settings["spark"]),
         SECRET,
     )
     kinds = [{kind for kind, _ in step} for step in steps]
@@ -223,17 +234,18 @@ def test_spark_is_told_to_be_careful(executors: ModuleType) -> None:
 
 def test_sparkconnector_offers_what_the_stack_has(executors: ModuleType) -> None:
     settings = told(here={**HERE, "bundles": {"Few partitions": {"spark.sql.shuffle.partitions": "3"}}})
-    cluster = executors.Cluster(**settings["clusters"][0])
+    cluster = clusters().KubernetesCluster(**settings["clusters"][0])
     options = [{"name": "spark.sql.shuffle.partitions", "value": "3"}]
     assert drivers().bundles(cluster.bundles) == {"bundled_options": {"Few partitions": {"options": options}}}
     (_, given) = made(executors)["Secret"]
     assert given["stringData"]["sparkconnector_bundles.json"] == '{"bundled_options": {}}'
 
 
-def test_drivers_leave_a_history_where_a_stack_wants_one(executors: ModuleType) -> None:
-    owner = executors.Owner.of(sessions_pod())
+@pytest.mark.usefixtures("executors")
+def test_drivers_leave_a_history_where_a_stack_wants_one() -> None:
+    owner = clusters().Owner.of(sessions_pod())
     without, kept = (
-        drivers().defaults(executors.Cluster(**told(here=HERE | more)["clusters"][0]), owner)
+        drivers().defaults(clusters().KubernetesCluster(**told(here=HERE | more)["clusters"][0]), owner)
         for more in ({}, {"history_days": 30})
     )
     assert not [key for key in without if key.startswith(("spark.eventLog", "spark.history"))]
@@ -255,7 +267,8 @@ def test_executors_and_drivers_talk_to_each_other_only(executors: ModuleType) ->
     }  # fmt: skip
 
 
-def test_a_choice_of_the_start_page(executors: ModuleType) -> None:
+@pytest.mark.usefixtures("executors")
+def test_a_choice_of_the_start_page() -> None:
     page = importlib.import_module("cygnet_hub.choices")
     settings = importlib.import_module("cygnet_hub.settings")
     sessions = settings.Sessions(
@@ -270,4 +283,4 @@ def test_a_choice_of_the_start_page(executors: ModuleType) -> None:
     assert hooks(None, ()) == {}
     with pytest.raises(ValueError, match="clusters need spark"):
         settings.Sessions(image=IMAGE, size={"cores": 1, "memory_gib": 1}, eos_claim="e", clusters=told()["clusters"])
-    assert executors.NONE == "none"
+    assert clusters().NONE == "none"

@@ -36,7 +36,15 @@ GIVEN: dict[str, Any] = {
     "eos_claim": "eos",
     "cvmfs_claim": "cvmfs",
     "clusters": [
-        {"name": "here", "title": "Here", "max": 2, "cores": 1, "cores_guaranteed": 0.1, "memory_gib": 2},
+        {
+            "name": "here",
+            "kind": "kubernetes",
+            "title": "Here",
+            "max": 2,
+            "cores": 1,
+            "cores_guaranteed": 0.1,
+            "memory_gib": 2,
+        },
     ],
     "spark": {"view": "/cvmfs/s.example/spark", "api_servers": ["10.0.0.1"], "api_port": 6443},
 }

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from cygnet_hub import spark, swan
-from cygnet_hub.executors import NONE, OPTION
+from cygnet_hub.clusters import NONE, OPTION
 from cygnet_hub.gpus import Pool
 from cygnet_hub.model import Choice
 from cygnet_hub.rights import may_choose

@@ -1,15 +1,17 @@
 """What Spark and SparkConnector are told in a session that has a cluster, as plain data.
 
-A driver is in the session, so users may tell it anything else. What limits them is in `cygnet_hub.executors`.
+This is where kinds of clusters differ for a driver: by its master, by how driver and executors know each other, and by
+who starts these. All else is the same for all. A driver is in the session, so users may tell it anything else; what
+limits them is with each kind.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from cygnet_hub.executors import Cluster, Owner
+from cygnet_hub.clusters import Cluster, KubernetesCluster, Owner, StandaloneCluster
 
 TOLD = "/etc/cygnet/spark"
 """Where a session has what is written here, and executors have the secret."""
@@ -17,20 +19,65 @@ DRIVER_PORT, BLOCKS_PORT, EXECUTOR_PORT = 40000, 40100, 40200
 """TCP, of a driver, of what it hands out, and of what an executor does."""
 PORTS = 16
 """How many drivers a session may have, each with the next ports."""
+DRIVER_PORTS = ((DRIVER_PORT, PORTS), (BLOCKS_PORT, PORTS))
+"""Where executors reach their driver: each the first of so many."""
 HEAP = 0.6
 """Which part of an executor's memory is Java's; the rest is for Python and what it loads."""
 HISTORY = ".local/share/spark-history"
 """In the home: what drivers did."""
 
 
-def defaults(cluster: Cluster, owner: Owner) -> dict[str, Any]:
+def files(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, str]:
+    """What a session has in the folder TOLD, by names of files, whatever its cluster is."""
+    return {
+        "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner, secret).items()),
+        "sparkconnector_bundles.json": json.dumps(bundles(cluster.bundles)),
+    }
+
+
+def defaults(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, Any]:
     """Spark's settings, with which `SparkSession.builder.getOrCreate()` has executors; users may change them.
 
-    What limits them is not here: the quota and the policies do not ask what a driver was told.
+    What limits them is not here: what each kind has for that does not ask what a driver was told. What is known in the
+    session only, setup.sh adds there; @CYGNET_SPARK@ is the folder of its Spark.
+
+    Args:
+        cluster: Which one.
+        owner: Of whose session.
+        secret: Of the cluster, where drivers are told it in their settings.
     """
-    heap = round(cluster.memory_gib * 1024 * HEAP)
-    kubernetes = {
-        "namespace": owner.namespace,
+    return {
+        **(_kubernetes(cluster, owner) if isinstance(cluster, KubernetesCluster) else {}),
+        **(_standalone(cluster, secret) if isinstance(cluster, StandaloneCluster) else {}),
+        "spark.executor.cores": cluster.cores,
+        "spark.executor.memory": f"{heap_mib(cluster)}m",
+        "spark.driver.port": DRIVER_PORT,
+        "spark.driver.blockManager.port": BLOCKS_PORT,
+        "spark.blockManager.port": EXECUTOR_PORT,
+        "spark.port.maxRetries": PORTS - 1,
+        "spark.authenticate": "true",
+        "spark.network.crypto.enabled": "true",
+        "spark.network.crypto.saslFallback": "false",
+        "spark.io.encryption.enabled": "true",
+        # Executors come when there is work, and go when there was none for a while.
+        "spark.dynamicAllocation.enabled": "true",
+        "spark.dynamicAllocation.shuffleTracking.enabled": "true",
+        "spark.dynamicAllocation.shuffleTracking.timeout": "10min",
+        "spark.dynamicAllocation.maxExecutors": cluster.max,
+        "spark.dynamicAllocation.executorIdleTimeout": "60s",
+        "spark.dynamicAllocation.cachedExecutorIdleTimeout": "30min",
+        # SparkMonitor shows it in the cell, and not among what the cell prints.
+        "spark.ui.showConsoleProgress": "false",
+        # The page of a driver is to be looked at.
+        "spark.ui.killEnabled": "false",
+        **(history(owner.home, cluster.history_days) if cluster.history_days else {}),
+    }
+
+
+def _kubernetes(cluster: KubernetesCluster, owner: Owner) -> dict[str, Any]:
+    """The driver makes pods; they have the secret as a file, as it has."""
+    told = {
+        "namespace": owner.place,
         "container.image": owner.image,
         "container.image.pullPolicy": "IfNotPresent",
         "executor.podTemplateFile": f"{TOLD}/executor.yaml",
@@ -45,36 +92,30 @@ def defaults(cluster: Cluster, owner: Owner) -> dict[str, Any]:
     }
     return {
         "spark.master": "k8s://https://kubernetes.default.svc",
-        **{f"spark.kubernetes.{key}": value for key, value in kubernetes.items()},
-        "spark.executor.cores": cluster.cores,
-        "spark.executor.memory": f"{heap}m",
-        "spark.executor.memoryOverhead": f"{round(cluster.memory_gib * 1024) - heap}m",
-        "spark.driver.port": DRIVER_PORT,
-        "spark.driver.blockManager.port": BLOCKS_PORT,
-        "spark.blockManager.port": EXECUTOR_PORT,
-        "spark.port.maxRetries": PORTS - 1,
-        "spark.authenticate": "true",
+        **{f"spark.kubernetes.{key}": value for key, value in told.items()},
+        "spark.executor.memoryOverhead": f"{round(cluster.memory_gib * 1024) - heap_mib(cluster)}m",
         "spark.authenticate.secret.driver.file": f"{TOLD}/secret",
         "spark.authenticate.secret.executor.file": f"{TOLD}/secret",
-        "spark.network.crypto.enabled": "true",
-        "spark.network.crypto.saslFallback": "false",
-        "spark.io.encryption.enabled": "true",
-        # Executors come when there is work, and go when there was none for a while.
-        "spark.dynamicAllocation.enabled": "true",
-        "spark.dynamicAllocation.shuffleTracking.enabled": "true",
-        "spark.dynamicAllocation.shuffleTracking.timeout": "10min",
-        "spark.dynamicAllocation.maxExecutors": cluster.max,
         # An executor that the quota refuses counts as a failed one, and a driver that saw many would give up.
         "spark.executor.maxNumFailures": 100,
         "spark.executor.failuresValidityInterval": "30s",
-        "spark.dynamicAllocation.executorIdleTimeout": "60s",
-        "spark.dynamicAllocation.cachedExecutorIdleTimeout": "30min",
-        # SparkMonitor shows it in the cell, and not among what the cell prints.
-        "spark.ui.showConsoleProgress": "false",
-        # The page of a driver is to be looked at.
-        "spark.ui.killEnabled": "false",
-        **(history(owner.home, cluster.history_days) if cluster.history_days else {}),
     }
+
+
+def _standalone(cluster: StandaloneCluster, secret: str) -> dict[str, Any]:
+    """The driver asks a master; workers give executors the secret, which is that of all drivers there."""
+    return {
+        "spark.master": cluster.master,
+        "spark.authenticate.secret": secret,
+        "spark.cores.max": cluster.max * cluster.cores,
+        # What workers run as Java: it takes the driver's software, or says why it cannot.
+        "spark.executorEnv.JAVA_HOME": "@CYGNET_SPARK@/executors",
+    }
+
+
+def heap_mib(cluster: Cluster) -> int:
+    """Java's part of an executor's memory."""
+    return round(cluster.memory_gib * 1024 * HEAP)
 
 
 def history(home: str, days: int) -> dict[str, Any]:

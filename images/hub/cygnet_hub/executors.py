@@ -1,4 +1,4 @@
-"""What is made for a session that has a cluster for Spark: Kubernetes' objects, as plain data.
+"""Clusters of kind `kubernetes`: what is made for a session that has one, as plain data.
 
 Executors are as the session is: its image, its user's number, its /cvmfs and /eos. They have no token of Kubernetes'
 and reach nobody but their driver and one another.
@@ -7,122 +7,40 @@ and reach nobody but their driver and one another.
 from __future__ import annotations
 
 import base64
-import json
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field
 
-from cygnet_hub.drivers import (
-    BLOCKS_PORT,
-    DRIVER_PORT,
-    EXECUTOR_PORT,
-    PORTS,
-    TOLD,
-    bundles,
-    defaults,
+from cygnet_hub.clusters import (
+    CLUSTER,
+    OPTION,
+    OWNER,
+    USERNAME,
+    KubernetesCluster,
+    Manifest,
+    Owner,
+    SparkSettings,
+    in_namespace,
+    tcp,
 )
-from cygnet_hub.model import Choice, Model
+from cygnet_hub.drivers import DRIVER_PORTS, EXECUTOR_PORT, TOLD, files
 
-NONE = "none"
-"""The choice of no cluster."""
-OPTION = "spark"
-"""How the start page calls the choice."""
-PART, OWNER, UID = "cygnet.io/part", "cygnet.io/owner", "cygnet.io/uid"
-"""Labels of a namespace: that it is one of these, of whose session it is, and the number of its user."""
-CLUSTER = "cygnet.io/spark"
-"""The label of a session that has a cluster."""
-PREFIX = "spark-"
-"""With what the names of such namespaces begin."""
+PART, UID = "cygnet.io/part", "cygnet.io/uid"
+"""Labels of a namespace: that it is one of these, and the number of its user; of whose session it is says OWNER."""
 DRIVER_ROLE = "cygnet-spark-driver"
 """The role that a session has in its namespace; the stack makes it."""
 FOLDERS = {"cvmfs": "/cvmfs", "eos": "/eos"}
 """What executors have of their machine, by the names of claims."""
 _DISK_GIB = 10
-USERNAME = "hub.jupyter.org/username"
 _COMMAND = ["tini", "--", "sh", "-c", 'exec "$CYGNET_SPARK/start-executor" "$@"', "sh"]
 
 
-class Cluster(Choice):
-    """A choice on the page on which a session is started."""
-
-    kind: Literal["kubernetes"] = "kubernetes"
-    max: int = Field(ge=1)
-    """Executors of one user."""
-    cores: int = Field(ge=1)
-    """Of an executor: so many tasks run in it at once."""
-    cores_guaranteed: float = Field(gt=0)
-    """Kept free on the machine."""
-    memory_gib: float = Field(ge=1)
-    """Of an executor, with all that it runs."""
-    history_days: int | None = Field(default=None, ge=1)
-    """How long what drivers did is kept in the home; none: not at all."""
-    bundles: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Settings of Spark that users may add in SparkConnector, by title."""
-
-
-class SparkSettings(Model):
-    """What all clusters have in common."""
-
-    view: str = Field(pattern=r"^/cvmfs/")
-    """Folder that is Spark and its Java: sessions source its setup.sh."""
-    api_servers: tuple[str, ...]
-    """Addresses of Kubernetes' API, as a network policy sees them."""
-    api_port: int
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Of whose session executors are, and what they have of it."""
-
-    slug: str
-    namespace: str
-    sessions: str
-    uid: int
-    gid: int
-    image: str
-    home: str
-    user: str
-    processes: str = ""
-
-    @classmethod
-    def of(cls, pod: Mapping[str, Any]) -> Owner:
-        """Of a session's pod, as Kubernetes is told of it; with a name for its namespace that no other had."""
-        (container,) = pod["spec"]["containers"]
-        # A label may have what a name may not, such as dots: the pod's own name has a form that fits.
-        name = str(pod["metadata"]["name"]).removeprefix("session-")[:48].rstrip("-")
-        variables = {one["name"]: one.get("value", "") for one in container["env"]}
-        return cls(
-            slug=str(pod["metadata"]["labels"][USERNAME]),
-            namespace=f"{PREFIX}{name}-{secrets.token_hex(3)}",
-            sessions=pod["metadata"]["namespace"],
-            uid=container["securityContext"]["runAsUser"],
-            gid=container["securityContext"]["runAsGroup"],
-            image=container["image"],
-            home=variables["HOME"],
-            user=variables["USER"],
-            processes=variables.get("CYGNET_PROCESSES", ""),
-        )
-
-
-Manifest = tuple[str, dict[str, Any]]
-"""A kind, and the object."""
-
-
-def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes) -> list[list[Manifest]]:
+def made(cluster: KubernetesCluster, owner: Owner, settings: SparkSettings, secret: bytes) -> list[list[Manifest]]:
     """All that is made for a session, in steps: what limits a namespace is there before anybody has a right in it."""
-    there = {"namespace": owner.namespace, "labels": {OWNER: owner.slug}}
-    here = {"name": owner.namespace, "namespace": owner.sessions, "labels": {OWNER: owner.slug}}
+    there, here = {"namespace": owner.place, "labels": {OWNER: owner.slug}}, owner.beside_session
     encoded = base64.b64encode(secret).decode()
-    files = {
-        "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner).items()),
-        "executor.yaml": yaml.safe_dump(template(owner), sort_keys=False),
-        "sparkconnector_bundles.json": json.dumps(bundles(cluster.bundles)),
-    }
-    subject = {"kind": "ServiceAccount", "name": owner.namespace, "namespace": owner.sessions}
+    told = {**files(cluster, owner), "executor.yaml": yaml.safe_dump(template(owner), sort_keys=False)}
+    subject = {"kind": "ServiceAccount", "name": owner.place, "namespace": owner.sessions}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": DRIVER_ROLE}
     return [
         [("Namespace", namespace(owner))],
@@ -131,7 +49,7 @@ def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes)
             ("NetworkPolicy", {"metadata": {"name": "executors", **there}, "spec": executors_policy(owner)}),
             ("NetworkPolicy", {"metadata": here, "spec": driver_policy(owner, settings)}),
             ("Secret", {"metadata": {"name": "spark", **there}, "data": {"secret": encoded}}),
-            ("Secret", {"metadata": here, "data": {"secret": encoded}, "stringData": files}),
+            ("Secret", {"metadata": here, "data": {"secret": encoded}, "stringData": told}),
             ("ServiceAccount", {"metadata": here, "automountServiceAccountToken": False}),
             *volumes(owner),
         ],
@@ -142,7 +60,7 @@ def made(cluster: Cluster, owner: Owner, settings: SparkSettings, secret: bytes)
 def namespace(owner: Owner) -> dict[str, Any]:
     """The executors' namespace, of which the admission policy reads the user's number."""
     labels = {PART: OPTION, OWNER: owner.slug, UID: str(owner.uid), "pod-security.kubernetes.io/enforce": "restricted"}
-    return {"metadata": {"name": owner.namespace, "labels": labels}}
+    return {"metadata": {"name": owner.place, "labels": labels}}
 
 
 def volumes(owner: Owner) -> list[Manifest]:
@@ -153,22 +71,22 @@ def volumes(owner: Owner) -> list[Manifest]:
             "storageClassName": "",
             "accessModes": ["ReadOnlyMany" if name == "cvmfs" else "ReadWriteMany"],
         }
-        volume, labels = f"{owner.namespace}-{name}", {OWNER: owner.slug}
+        volume, labels = f"{owner.place}-{name}", {OWNER: owner.slug}
         spec = {
             **common,
             "capacity": {"storage": "1Gi"},  # Kubernetes wants a number, and looks at it no further
             "hostPath": {"path": folder, "type": "Directory"},
             "persistentVolumeReclaimPolicy": "Retain",
-            "claimRef": {"namespace": owner.namespace, "name": name},
+            "claimRef": {"namespace": owner.place, "name": name},
         }
         wanted = {**common, "volumeName": volume, "resources": {"requests": {"storage": "1Gi"}}}
-        claim = {"name": name, "namespace": owner.namespace, "labels": labels}
+        claim = {"name": name, "namespace": owner.place, "labels": labels}
         found.append(("PersistentVolume", {"metadata": {"name": volume, "labels": labels}, "spec": spec}))
         found.append(("PersistentVolumeClaim", {"metadata": claim, "spec": wanted}))
     return found
 
 
-def quota(cluster: Cluster) -> dict[str, Any]:
+def quota(cluster: KubernetesCluster) -> dict[str, Any]:
     """All executors of a user together. That each says its limits, quota and admission policy ask."""
     memory = f"{round(cluster.max * cluster.memory_gib * 1024)}Mi"
     limits = {"limits.cpu": str(cluster.max * cluster.cores), "limits.memory": memory, "requests.memory": memory}
@@ -176,11 +94,7 @@ def quota(cluster: Cluster) -> dict[str, Any]:
     return {"hard": {"pods": str(cluster.max), **limits, **disk}}
 
 
-def _tcp(port: int, count: int = 1) -> dict[str, Any]:
-    return {"protocol": "TCP", "port": port, **({"endPort": port + count - 1} if count > 1 else {})}
-
-
-_DRIVER_PORTS = [_tcp(DRIVER_PORT, PORTS), _tcp(BLOCKS_PORT, PORTS)]
+_DRIVER_PORTS = [tcp(*ports) for ports in DRIVER_PORTS]
 _DNS = {
     "to": [
         {
@@ -192,20 +106,16 @@ _DNS = {
 }
 
 
-def _in(name: str) -> dict[str, Any]:
-    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
-
-
 def executors_policy(owner: Owner) -> dict[str, Any]:
     """Executors talk to one another and to their driver, and to nobody else."""
-    session = {**_in(owner.sessions), "podSelector": {"matchLabels": {USERNAME: owner.slug}}}
+    session = {**in_namespace(owner.sessions), "podSelector": {"matchLabels": {USERNAME: owner.slug}}}
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [{"podSelector": {}}, session], "ports": [_tcp(EXECUTOR_PORT)]}],
+        "ingress": [{"from": [{"podSelector": {}}, session], "ports": [tcp(EXECUTOR_PORT)]}],
         "egress": [
             _DNS,
-            {"to": [{"podSelector": {}}], "ports": [_tcp(EXECUTOR_PORT)]},
+            {"to": [{"podSelector": {}}], "ports": [tcp(EXECUTOR_PORT)]},
             {"to": [session], "ports": _DRIVER_PORTS},
         ],
     }
@@ -220,10 +130,10 @@ def driver_policy(owner: Owner, settings: SparkSettings) -> dict[str, Any]:
             "matchExpressions": [{"key": CLUSTER, "operator": "Exists"}],
         },
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [_in(owner.namespace)], "ports": _DRIVER_PORTS}],
+        "ingress": [{"from": [in_namespace(owner.place)], "ports": _DRIVER_PORTS}],
         "egress": [
-            {"to": [_in(owner.namespace)], "ports": [_tcp(EXECUTOR_PORT)]},
-            {"to": api, "ports": [_tcp(settings.api_port)]},
+            {"to": [in_namespace(owner.place)], "ports": [tcp(EXECUTOR_PORT)]},
+            {"to": api, "ports": [tcp(settings.api_port)]},
         ],
     }
 
@@ -287,16 +197,8 @@ def template(owner: Owner) -> dict[str, Any]:
     }
 
 
-def given(pod: Any, cluster: Cluster, owner: Owner, settings: SparkSettings) -> Any:
-    """The session's pod with its cluster: the account that may make executors, and what its user's Spark is told."""
-    pod.metadata.labels[CLUSTER] = cluster.name
-    pod.spec.service_account_name = owner.namespace
+def with_rights(pod: Any, owner: Owner) -> Any:
+    """The session's pod with the account that may make executors."""
+    pod.spec.service_account_name = owner.place
     pod.spec.automount_service_account_token = True
-    container = pod.spec.containers[0]
-    # The last one is SparkConnector's own, for what it shows.
-    variables = {"CYGNET_SPARK": settings.view, "CYGNET_CLUSTER": TOLD, "SPARK_CLUSTER_NAME": cluster.name}
-    for name, value in variables.items():
-        container.env.append({"name": name, "value": value})
-    pod.spec.volumes.append({"name": "spark", "secret": {"secretName": owner.namespace, "defaultMode": 0o440}})
-    container.volume_mounts.append({"name": "spark", "mountPath": TOLD, "readOnly": True})
     return pod

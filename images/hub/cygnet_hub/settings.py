@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from cygnet_hub.address import Network, Proxies
-from cygnet_hub.executors import NONE, Cluster, SparkSettings
+from cygnet_hub.clusters import NONE, AnyCluster, SparkSettings
 from cygnet_hub.guests import GuestsSettings
 from cygnet_hub.model import Choice, Model
 from cygnet_hub.sign_in import AccountsSettings, AuthSettings
@@ -132,7 +132,7 @@ class Sessions(Model):
     """Whether users may name a script that is sourced before the session's server starts."""
     gpu_claim_minutes: float = Field(10, gt=0)
     """So long GPUs are kept for somebody whose turn it is."""
-    clusters: tuple[Cluster, ...] = ()
+    clusters: tuple[AnyCluster, ...] = ()
     """Where Spark may have executors; without choosing one a session has none."""
     spark: SparkSettings | None = None
     """What these have in common."""

@@ -1,9 +1,9 @@
-"""Clusters for Spark: executors that are pods beside a session, in a namespace which is there as long as that session.
+"""Clusters for Spark: what a session gets that has one, just before it starts, and what is taken away after its end.
 
-Who chose a cluster gets, with the session, a namespace of their own and the right to make pods there; and the session
-has a secret that its driver and executors share, and settings with which Spark finds all of this by itself. What pods
-there may be, Kubernetes decides: by its level `restricted`, by a quota, and by the admission policy that the stack
-makes (components/spark.py), which asks for the image and the user's own number.
+A session has settings with which Spark finds its cluster by itself, and a secret that driver and executors share. With
+one of kind `kubernetes` it gets a namespace of its own besides, and the right to make pods there. What pods there may
+be, Kubernetes decides: by its level `restricted`, by a quota, and by the admission policy that the stack makes
+(components/spark.py), which asks for the image and the user's own number.
 """
 
 from __future__ import annotations
@@ -12,29 +12,34 @@ import asyncio
 import datetime as dt
 import secrets
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException
 from kubespawner.clients import load_config, shared_client
 from kubespawner.slugs import is_valid_label, safe_slug
 
-from cygnet_hub import counted
-from cygnet_hub.executors import (
-    FOLDERS,
+from cygnet_hub import counted, executors, standalone
+from cygnet_hub.clusters import (
     NONE,
     OPTION,
     OWNER,
-    PART,
     USERNAME,
-    Cluster,
+    AnyCluster,
+    KubernetesCluster,
+    Manifest,
     Owner,
     SparkSettings,
+    StandaloneCluster,
     given,
-    made,
 )
+from cygnet_hub.drivers import TOLD
+from cygnet_hub.executors import FOLDERS, PART
 from cygnet_hub.guests import AWAY, SECONDS
 from cygnet_hub.start import Refusal
 
+KEYS = Path("/etc/cygnet/secrets")
+"""Where the hub has the secrets of standalone clusters, by their names."""
 _STALE_SECONDS = 600
 _NOT_FOUND = 404
 
@@ -42,7 +47,7 @@ _NOT_FOUND = 404
 class Executors:
     """What the spawner does before a session with a cluster starts (`give`), and after any has ended (`take`)."""
 
-    def __init__(self, settings: SparkSettings, clusters: Iterable[Cluster]) -> None:
+    def __init__(self, settings: SparkSettings, clusters: Iterable[AnyCluster]) -> None:
         self._settings = settings
         self._clusters = {cluster.name: cluster for cluster in clusters}
 
@@ -65,7 +70,7 @@ class Executors:
         owner = Owner.of(manifest)
         try:
             await self._sweep(spawner, owner.slug)
-            for step in made(cluster, owner, self._settings, secrets.token_bytes(32)):
+            for step in made(cluster, owner, self._settings):
                 await asyncio.gather(*(_create(kind, body) for kind, body in step))
         except AWAY as error:
             spawner.log.error("%s: no cluster for Spark: %s", spawner._log_name, error)
@@ -74,7 +79,9 @@ class Executors:
                 "Your Spark cluster cannot be made ready now. Try again in a minute, or start without one.",
                 counted.OTHER,
             ) from error
-        return given(pod, cluster, owner, self._settings)
+        if isinstance(cluster, KubernetesCluster):
+            pod = executors.with_rights(pod, owner)
+        return given(pod, cluster, owner, self._settings, TOLD)
 
     async def take(self, spawner: Any) -> None:
         """Takes away what a session had: with the namespace go its executors."""
@@ -87,6 +94,7 @@ class Executors:
 
     async def _sweep(self, spawner: Any, slug: str) -> None:
         """Removes what is left of this user's former session, and of others who have none."""
+        await self._remove(slug, spawner.namespace)
         core, selector = shared_client("CoreV1Api"), f"{PART}={OPTION}"
         found = (await core.list_namespace(label_selector=selector, _request_timeout=SECONDS)).items
         with_session = {pod["metadata"]["labels"].get(USERNAME) for pod in spawner.pod_reflector.pods.values()}
@@ -96,14 +104,14 @@ class Executors:
             if one.metadata.deletion_timestamp is None
         }
         for other, age in ages.items():
-            if other == slug or (other not in with_session and age.total_seconds() > _STALE_SECONDS):
+            if other != slug and other not in with_session and age.total_seconds() > _STALE_SECONDS:
                 await self._remove(other, spawner.namespace)
 
     async def _remove(self, slug: str, sessions: str) -> None:
         core, selector = shared_client("CoreV1Api"), f"{OWNER}={slug}"
         networking = shared_client("NetworkingV1Api")
-        for namespace in (await core.list_namespace(label_selector=selector, _request_timeout=SECONDS)).items:
-            name = namespace.metadata.name
+        found = (await core.list_namespace(label_selector=selector, _request_timeout=SECONDS)).items
+        for name in (one.metadata.name for one in found if one.metadata.deletion_timestamp is None):
             await _gone(core.delete_namespace(name, _request_timeout=SECONDS))
             for folder in FOLDERS:
                 await _gone(core.delete_persistent_volume(f"{name}-{folder}", _request_timeout=SECONDS))
@@ -115,7 +123,16 @@ class Executors:
             await delete(sessions, label_selector=selector, _request_timeout=SECONDS)
 
 
-def hooks(settings: SparkSettings | None, clusters: Sequence[Cluster]) -> dict[str, Any]:
+def made(cluster: AnyCluster, owner: Owner, settings: SparkSettings) -> list[list[Manifest]]:
+    """All that is made for a session, in steps. Raises OSError where the hub does not know the cluster's secret."""
+    if isinstance(cluster, StandaloneCluster):
+        # Read each time: it may have been made anew.
+        secret = (KEYS / f"spark-{cluster.name}").read_text(encoding="ascii").strip()
+        return standalone.made(cluster, owner, settings, secret)
+    return executors.made(cluster, owner, settings, secrets.token_bytes(32))
+
+
+def hooks(settings: SparkSettings | None, clusters: Sequence[AnyCluster]) -> dict[str, Any]:
     """What the spawner does before and after sessions, where there are clusters."""
     if settings is None:
         return {}
@@ -123,7 +140,7 @@ def hooks(settings: SparkSettings | None, clusters: Sequence[Cluster]) -> dict[s
     return {"modify_pod_hook": those.give, "post_stop_hook": those.take}
 
 
-def choices(clusters: Sequence[Cluster]) -> dict[str, dict[str, Any]]:
+def choices(clusters: Sequence[AnyCluster]) -> dict[str, dict[str, Any]]:
     """The choices of a cluster, as the spawner wants them; what one means is made when the session starts."""
     if not clusters:
         return {}

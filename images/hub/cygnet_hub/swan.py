@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cygnet_hub.executors import NONE, OPTION
+from cygnet_hub.clusters import NONE, OPTION
 from cygnet_hub.settings import Release, Sessions, Size
 from cygnet_hub.start import SCRIPT, Refusal
 

@@ -1,0 +1,91 @@
+"""A notebook server of the session's image with Spark as the repository has it, and daemons of a cluster beside it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from engine.progress import Progress
+from software import build
+from tests.live.ports import free_ports
+from tests.live.waiting import until
+from tests.machines import image_root
+
+TOKEN = "of this test alone"  # noqa: S105 - it is
+VIEW = "/cvmfs/test.example.org/stable"
+SPARK = "/cvmfs/test.example.org/spark"
+CLUSTER, USERS, HOME = "/etc/cygnet/spark", "/var/lib/extrausers", "/home/user"
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "SPARK_LOCAL_IP": "127.0.0.1"}
+
+
+def software() -> dict[Path, str]:
+    """A release and Spark, and where programs have them."""
+    return {build.ensure("stable"): VIEW, build.ensure_spark(Progress()): SPARK}
+
+
+def known_user(folder: Path) -> Path:
+    """A folder with what tells programs of an image whose number it is that they run with."""
+    users = folder / "users"
+    users.mkdir(exist_ok=True)
+    (users / "passwd").write_text(f"user:x:{image_root.USER}:{image_root.USER}:user:{HOME}:/bin/bash\n")
+    return users
+
+
+@contextmanager
+def lab(folder: Path, told: Mapping[str, str]) -> Iterator[str]:
+    """The address of a notebook server that was started as a session is, without a hub.
+
+    Args:
+        folder: Of this server alone, in which `log` is what it says.
+        told: What the hub would tell a session of its cluster, by names of files; they are in `cluster`.
+    """
+    (port,) = free_ports(1)
+    cluster = folder / "cluster"
+    cluster.mkdir()
+    for name, text in told.items():
+        (cluster / name).write_text(text)
+    arguments = ["--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--no-browser"]
+    # What a pod's own file of hosts says, in which setup.sh looks for it.
+    address = "echo spark.driver.host 127.0.0.1 >> /tmp/spark-conf/spark-defaults.conf"
+    begin = f'cd; . "$CYGNET_VIEW/setup.sh"; . "$CYGNET_SPARK/setup.sh"; {address}; exec jupyter-lab "$@"'
+    with image_root.running(
+        "session",
+        ["tini", "--", "sh", "-c", begin, "sh", *arguments],
+        data=folder / "home",
+        inside=HOME,
+        log=folder / "log",
+        environment={
+            **ENVIRONMENT,
+            "HOME": HOME,
+            "SHELL": "/bin/bash",
+            "JUPYTER_RUNTIME_DIR": "/tmp/jupyter",  # noqa: S108 - the image's own
+            "CYGNET_VIEW": VIEW,
+            "CYGNET_SPARK": SPARK,
+            "CYGNET_CLUSTER": CLUSTER,
+            "SPARK_CLUSTER_NAME": "here",
+        },
+        beside={**software(), cluster: CLUSTER, known_user(folder): USERS},
+    ) as process:
+        url = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
+            return ask(url, "GET", "api").ok
+
+        until(answers, "the server answers", seconds=60, through=requests.RequestException)
+        yield url
+
+
+def ask(url: str, method: str, path: str, *, token: str = TOKEN, **options: Any) -> requests.Response:
+    """What the notebook server answers to who has that token."""
+    headers = {"Authorization": f"token {token}"} if token else {}
+    with requests.Session() as http:
+        http.trust_env = False
+        return http.request(method, f"{url}/{path}", headers=headers, timeout=30, allow_redirects=False, **options)
+
+
+def settings_file(settings: Mapping[str, Any]) -> str:
+    """Settings of Spark, as its files have them."""
+    return "".join(f"{key} {value}\n" for key, value in settings.items())
