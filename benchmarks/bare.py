@@ -17,10 +17,11 @@ from typing import Any
 
 import images
 from components.errors import CygnetError
+from components.local_machines import leftovers, names, network, nspawn
+from components.local_machines.records import MachineSpec
 from components.registry import login_file
 from components.secrets import new_ssh_key
-from components.sources import files, leftovers, names, network, nspawn
-from components.sources.records import MachineSpec
+from components.sources import files
 from operations import down, up
 from operations.stack import Stack
 from tests.live.own import CONFIG, write_config

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.fifty_starts import fifty_starts
 from components.errors import CygnetError
-from components.sources import cgroups
-from components.sources.names import Label
+from components.local_machines import cgroups
+from components.local_machines.names import Label
 from operations.stack import Stack
 from tests.live.browser import browser
 from tests.live.person import Person

@@ -20,8 +20,8 @@ from typing import Any, Final
 from openstack.connection import Connection
 
 from benchmarks.tofu import Tofu
+from components.clouds import cloud_resources
 from components.errors import CygnetError
-from components.sources import cloud_resources
 from operations.cloud_state import cloud_of
 from operations.stack import pulumi_program
 from tests.testcloud import names

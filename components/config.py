@@ -23,13 +23,13 @@ from components.findings import findings
 from components.gateway_config import PORTS_OF_THE_MACHINE, GatewayConfig
 from components.health import HealthConfig
 from components.hub_config import HubConfig
+from components.local_machines import nspawn
 from components.login import LoginConfig
 from components.machines import MachinesConfig
 from components.monitor import MonitorConfig
 from components.registry import RegistryConfig
 from components.sizes import check_gpus
 from components.software import SoftwareConfig
-from components.sources import nspawn
 from components.sources.source import WantedAddress
 from components.spark_config import NEEDED, SparkConfig, standalone_fault
 from components.storage import StorageConfig

@@ -11,14 +11,15 @@ import pulumi
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from components.base import PartConfig
+from components.clouds.openstack_servers import ServerConfig
+from components.local_machines import names
 from components.playbook import Playbook
 from components.secrets import Authority, KeyPair, public_half
-from components.sources import existing, groups, local, names, openstack
+from components.sources import existing, groups, local, openstack
 from components.sources.existing import ExistingHost
 from components.sources.groups import GpuConfig, GroupsConfig, Node, WorkerConfig
 from components.sources.local import LocalMachineConfig
 from components.sources.openstack import OpenStackConfig
-from components.sources.openstack_servers import ServerConfig
 from components.sources.source import Host, Opening, Provided, VirtualAddress, WantedAddress, public_address
 
 

@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import pulumi
 
 from components import cluster_preflight, lifetime, machines
+from components.clouds import openstack_network
+from components.clouds.openstack_demand import Wanted
 from components.config import ServiceConfig
 from components.errors import CygnetError
 from components.service import openings
-from components.sources import openstack_network, ssh
-from components.sources.openstack_demand import Wanted
+from components.sources import ssh
 from components.sources.source import API_PORT, WantedAddress
 from engine.versions import VERSIONS
 
@@ -64,7 +65,7 @@ def check(stack: str, config: ServiceConfig) -> None:
 
 def openstack_findings(stack: str, config: ServiceConfig, note: Callable[[str], None]) -> list[str]:
     """What its cloud would refuse."""
-    from components.sources import openstack_preflight  # noqa: PLC0415 - OpenStack's SDK takes seconds to load
+    from components.clouds import openstack_preflight  # noqa: PLC0415 - OpenStack's SDK takes seconds to load
 
     return openstack_preflight.findings(wanted(stack, config), note)
 

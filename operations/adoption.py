@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.clouds import cloud_resources
+from components.clouds.cloud_resources import KINDS, CloudResource, by_kind
 from components.errors import CygnetError
-from components.sources import cloud_resources
-from components.sources.cloud_resources import KINDS, CloudResource, by_kind
 from operations.stack import Stack
 
 _IMPORT = ("import", "--yes", "--skip-preview", "--protect=false", "--generate-code=false")

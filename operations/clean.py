@@ -2,8 +2,8 @@
 
 import argparse
 
-from components.sources import base_image, records
-from components.sources.leftovers import remove_leftovers
+from components.local_machines import base_image, records
+from components.local_machines.leftovers import remove_leftovers
 
 NAME = "clean"
 HELP = "remove what a lost or killed stack left on this computer: machines, mounts, bridges, routes, unused bases"

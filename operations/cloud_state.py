@@ -10,9 +10,9 @@ import yaml
 from openstack.connection import Connection
 from pydantic import ValidationError
 
-from components.sources import cloud as clouds
-from components.sources import cloud_resources
-from components.sources.cloud_resources import KINDS, CloudResource
+from components.clouds import cloud as clouds
+from components.clouds import cloud_resources
+from components.clouds.cloud_resources import KINDS, CloudResource
 from components.sources.openstack import OpenStackConfig
 from operations.stack import Stack
 

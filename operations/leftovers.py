@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from components.clouds import cloud_removal, cloud_resources
+from components.clouds.cloud_resources import KINDS, CloudResource
 from components.errors import CygnetError
-from components.sources import cloud_removal, cloud_resources
-from components.sources.cloud_resources import KINDS, CloudResource
 from engine import command_line
 from operations import adoption, takeover
 from operations.cloud_state import State, cloud_of

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from openstack.connection import Connection
 
+from components.clouds import cloud_resources
+from components.clouds.cloud_resources import KINDS, CloudResource
 from components.errors import CygnetError
-from components.sources import cloud_resources
-from components.sources.cloud_resources import KINDS, CloudResource
 from engine import command_line
 from operations import recovery
 

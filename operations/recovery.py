@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from openstack.connection import Connection
 
+from components.clouds import cloud_removal, cloud_resources
+from components.clouds.cloud_resources import KINDS, CloudResource
 from components.errors import CygnetError
-from components.sources import cloud_removal, cloud_resources
-from components.sources.cloud_resources import KINDS, CloudResource
 from operations import adoption
 from operations.cloud_state import CREATING, State, cloud_of
 from operations.stack import Stack

@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.clouds.openstack_servers import RENEW
 from components.errors import CygnetError
 from components.member import kubectl
-from components.sources.openstack_servers import RENEW
 from operations import recovery, takeover
 from operations.cloud_state import cloud_of
 from operations.stack import Stack, environment

@@ -1,1 +1,1 @@
-"""Where machines come from: `local` makes them on this host, `existing` takes what is there already."""
+"""Where machines come from: made on this host, made in an OpenStack cloud, or there already."""

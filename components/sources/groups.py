@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.base import PartConfig
-from components.sources import names
+from components.local_machines import names
 
 ETCD_MEMBERS: Final = (1, 3, 5)
 GPU_TAINT: Final = "nvidia.com/gpu"

@@ -23,11 +23,11 @@ from pulumi.dynamic import (
 from pulumi.output import Unknown
 
 from components.errors import CygnetError
+from components.local_machines import base_image, host, identity, links, names, network, nspawn, records, variables
+from components.local_machines.base_image import Base
+from components.local_machines.network import Network
+from components.local_machines.records import MachineSpec
 from components.secrets import KeyPair
-from components.sources import base_image, host, identity, links, names, network, nspawn, records, variables
-from components.sources.base_image import Base
-from components.sources.network import Network
-from components.sources.records import MachineSpec
 from components.sources.source import Host, Provided, VirtualAddress
 
 

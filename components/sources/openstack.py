@@ -12,14 +12,15 @@ import pulumi_openstack as provider
 from pydantic import Field, NonNegativeFloat, model_validator
 
 from components.base import PartConfig
+from components.clouds import openstack_network, openstack_servers
+from components.clouds.answering import AnsweringServer
+from components.clouds.openstack_flavors import FlavorConfig, make_flavors
+from components.clouds.openstack_network import GivenNetwork, OwnNetwork, OwnNetworkConfig
+from components.clouds.openstack_servers import ServerConfig
+from components.clouds.openstack_volumes import DataVolume, DataVolumeConfig
 from components.secrets import KeyPair
-from components.sources import openstack_network, openstack_servers, ssh
-from components.sources.answering import AnsweringServer
+from components.sources import ssh
 from components.sources.existing import exact_networks
-from components.sources.openstack_flavors import FlavorConfig, make_flavors
-from components.sources.openstack_network import GivenNetwork, OwnNetwork, OwnNetworkConfig
-from components.sources.openstack_servers import ServerConfig
-from components.sources.openstack_volumes import DataVolume, DataVolumeConfig
 from components.sources.source import Host, Opening, Provided, VirtualAddress, WantedAddress
 
 _RETRIES: Final = 5  # of a request that was not answered, or was told to come back later

@@ -12,7 +12,7 @@ from http import HTTPStatus
 import pytest
 from requests import RequestException
 
-from components.sources import names, nspawn, processes
+from components.local_machines import names, nspawn, processes
 from operations.stack import Stack
 from tests.faults.conftest import PLANES_STACK
 from tests.live import own

@@ -9,7 +9,7 @@ from copy import deepcopy
 import pytest
 from requests import RequestException
 
-from components.sources import names, processes
+from components.local_machines import names, processes
 from operations.stack import Stack
 from tests.live.own import CONFIG, write_config
 from tests.live.stack import LiveStack

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from components.secrets import new_ssh_key
-from components.sources import (
+from components.local_machines import (
     base_image,
     cgroups,
-    files,
     host,
     leftovers,
     links,
@@ -25,9 +23,11 @@ from components.sources import (
     processes,
     records,
 )
-from components.sources.network import Network
-from components.sources.processes import Processes
-from components.sources.records import MachineRecord, MachineSpec
+from components.local_machines.network import Network
+from components.local_machines.processes import Processes
+from components.local_machines.records import MachineRecord, MachineSpec
+from components.secrets import new_ssh_key
+from components.sources import files
 
 SECONDS = 60.0  # of patience with a busy host; each step takes one or two
 KERNEL = ("fs/inotify/max_user_instances", "fs/inotify/max_user_watches", "vm/overcommit_memory", "kernel/panic")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from testinfra.host import Host
 
-from components.sources import host
+from components.local_machines import host
 from tests.roles.node import MEMORY_MIB, NAME, Node, Played
 
 

@@ -16,11 +16,12 @@ import software
 from components import eos, playbook_run
 from components.certificates import issue_certificate, new_authority
 from components.eos import DataConfig, EosConfig
+from components.local_machines import base_image, leftovers, network, nspawn, variables
+from components.local_machines.records import MachineSpec
 from components.playbook import PLAYBOOKS, common_variables
 from components.secrets import new_keytab, new_password, new_ssh_key
 from components.sign_in.user_ids import user_id
-from components.sources import base_image, files, leftovers, network, nspawn, ssh, variables
-from components.sources.records import MachineSpec
+from components.sources import files, ssh
 from software import Keys, sealed
 
 NAME = "control-plane-1"

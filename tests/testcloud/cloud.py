@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from components.sources import cgroups, files, host
-from components.sources import network as stacks
-from components.sources.host import run
+from components.local_machines import cgroups, host
+from components.local_machines import network as stacks
+from components.local_machines.host import run
+from components.sources import files
 from engine import cache
 from engine.progress import Progress
 from tests.testcloud import database, names, network, pieces, preparation, processes, settings

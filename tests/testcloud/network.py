@@ -1,7 +1,7 @@
 """The cloud's cables to this host, and what keeps all packets of it here."""
 
-from components.sources import host
-from components.sources.host import ip, run
+from components.local_machines import host
+from components.local_machines.host import ip, run
 from tests.testcloud import names
 from tests.testcloud.processes import CloudError
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.sources import apt, base_image, files
+from components.local_machines import apt, base_image
+from components.sources import files
 from engine import cache
 from engine.process import Runner
 from engine.progress import Progress

@@ -12,9 +12,9 @@ from typing import Any, Final
 import yaml
 from openstack.connection import Connection
 
+from components.clouds import cloud_removal, cloud_resources
 from components.errors import CygnetError
 from components.secrets import new_ssh_key
-from components.sources import cloud_removal, cloud_resources
 from operations import cloud_state
 from operations.stack import PROJECT, Stack, pulumi_program
 from tests.testcloud import names

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from components.sources import variables
+from components.local_machines import variables
 from tests.testcloud import names
 from tests.testcloud.preparation import FLAVORS, IMAGE
 

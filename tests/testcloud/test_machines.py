@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from components.sources.openstack_servers import RENEW
+from components.clouds.openstack_servers import RENEW
 from tests.testcloud import names
 from tests.testcloud.preparation import IMAGE
 from tests.testcloud.program_of import Program

@@ -25,7 +25,7 @@ from openstack.connection import Connection
 
 from components import config, preflight
 from components.certificates import issue_certificate, new_authority
-from components.sources import cloud, openstack_preflight
+from components.clouds import cloud, openstack_preflight
 from operations.stack import PROJECT, pulumi_program
 from tests.preflight import assert_happened
 from tests.testcloud import apis, names

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from openstack.connection import Connection
 
+from components.clouds import cloud_resources
 from components.errors import CygnetError
-from components.sources import cloud_resources
 from operations import down, leftovers, takeover, up
 from operations.cloud_state import State
 from tests.testcloud import apis, names

@@ -25,7 +25,7 @@ from pulumi.runtime.mocks import MockMonitor, set_mocks
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.sync_await import _ensure_event_loop, _sync_await
 
-from components.sources import names
+from components.local_machines import names
 from tests.unit import manifests
 
 PROJECT = Path(__file__).resolve().parents[2]

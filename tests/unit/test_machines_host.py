@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from components.errors import CygnetError
-from components.sources import (
+from components.local_machines import (
     apt,
     cgroups,
-    files,
     host,
     identity,
     leftovers,
@@ -28,10 +27,11 @@ from components.sources import (
     records,
     supervisor,
 )
-from components.sources.leftovers import Leftover
-from components.sources.names import Label
-from components.sources.network import Network
-from components.sources.records import MachineRecord, MachineSpec
+from components.local_machines.leftovers import Leftover
+from components.local_machines.names import Label
+from components.local_machines.network import Network
+from components.local_machines.records import MachineRecord, MachineSpec
+from components.sources import files
 
 SPEC = MachineSpec(
     stack="test",

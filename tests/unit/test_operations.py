@@ -21,7 +21,7 @@ import yaml
 from components import lifetime
 from components.base import PROJECT
 from components.errors import CygnetError
-from components.sources import base_image, records
+from components.local_machines import base_image, records
 from engine import cache
 from operations import __main__ as command_line
 from operations import accounts, clean, orphans, takeover, up

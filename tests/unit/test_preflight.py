@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from components import cluster_preflight, config, lifetime, preflight
-from components.sources.cloud_facts import Facts, Flavor, Server
-from components.sources.openstack_demand import Wanted, added, devices_added
+from components.clouds.cloud_facts import Facts, Flavor, Server
+from components.clouds.openstack_demand import Wanted, added, devices_added
 from components.sources.source import WantedAddress
 from tests.preflight import assert_happened, promised
 from tests.unit.program import PROJECT

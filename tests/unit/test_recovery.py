@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.sources import cloud_removal, cloud_resources
-from components.sources.cloud_resources import KINDS, CloudResource
+from components.clouds import cloud_removal, cloud_resources
+from components.clouds.cloud_resources import KINDS, CloudResource
 from operations.adoption import Wanted
 from operations.cloud_state import State
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from components.clouds.openstack_servers import RENEW
 from components.errors import CygnetError
-from components.sources.openstack_servers import RENEW
 from operations import __main__ as command_line
 from operations import renew, takeover
 from operations.stack import Stack

@@ -9,11 +9,12 @@ import pytest
 from pulumi.output import Unknown
 
 from components.errors import CygnetError
-from components.sources import base_image, identity, links, local, network, nspawn, records, variables
-from components.sources.base_image import Base
-from components.sources.network import Network
-from components.sources.records import MachineRecord, MachineSpec
-from components.sources.variables import Facts
+from components.local_machines import base_image, identity, links, network, nspawn, records, variables
+from components.local_machines.base_image import Base
+from components.local_machines.network import Network
+from components.local_machines.records import MachineRecord, MachineSpec
+from components.local_machines.variables import Facts
+from components.sources import local
 from engine import cache
 
 MACHINE: dict[str, Any] = {

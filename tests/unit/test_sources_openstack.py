@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
+from components.clouds import openstack_servers
+from components.clouds.answering import wait_for_ssh
+from components.clouds.openstack_network import Rule, rules
+from components.clouds.openstack_servers import user_data
 from components.config import ServiceConfig
 from components.errors import CygnetError
 from components.service import openings
-from components.sources import openstack_servers, ssh
-from components.sources.answering import wait_for_ssh
-from components.sources.openstack_network import Rule, rules
-from components.sources.openstack_servers import user_data
+from components.sources import ssh
 from components.sources.source import Opening
 from tests.unit import program
 

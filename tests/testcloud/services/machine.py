@@ -21,7 +21,7 @@ from typing import Final
 
 from tests.testcloud import names
 
-SUPERVISOR: Final = names.PROJECT / "components/sources/supervisor.py"
+SUPERVISOR: Final = names.PROJECT / "components/local_machines/supervisor.py"
 _CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 _INSIDE: Final = "machine"
 _POWER_OFF: Final = signal.SIGRTMIN + 4  # systemd's signal for it

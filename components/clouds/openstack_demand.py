@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from components.sources.cloud_facts import Facts, Flavor, devices
+from components.clouds.cloud_facts import Facts, Flavor, devices
+from components.clouds.openstack_network import ENTRY
+from components.clouds.openstack_servers import ServerConfig
 from components.sources.openstack import OpenStackConfig
-from components.sources.openstack_network import ENTRY
-from components.sources.openstack_servers import ServerConfig
 from components.sources.source import WantedAddress
 
 _RULES_OF_A_NEW_GROUP: Final = 2  # Neutron's own: all that goes out, by IPv4 and by IPv6

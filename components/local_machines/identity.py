@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
+from components.local_machines.records import MachineRecord, MachineSpec
 from components.sources import files
-from components.sources.records import MachineRecord, MachineSpec
 
 Contents = Mapping[str, tuple[str, int]]
 """Content and mode of files, by path."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.sources import cgroups, links, names, network, nspawn, processes
-from components.sources.host import run
-from components.sources.names import Label
-from components.sources.nspawn import Say
+from components.local_machines import cgroups, links, names, network, nspawn, processes
+from components.local_machines.host import run
+from components.local_machines.names import Label
+from components.local_machines.nspawn import Say
 
 Kind = Literal["process", "cgroup", "namespace", "mount", "link", "route", "rule", "folder"]
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from openstack.connection import Connection
 from openstack.exceptions import ConflictException, NotFoundException
 
+from components.clouds.cloud_resources import FAILURES, KINDS, CloudResource, unanswered
 from components.errors import CygnetError
-from components.sources.cloud_resources import FAILURES, KINDS, CloudResource, unanswered
 
 _GONE_SECONDS: Final = 300
 

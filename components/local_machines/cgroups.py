@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.sources.host import HostError
-from components.sources.names import Label
+from components.local_machines.host import HostError
+from components.local_machines.names import Label
 
 INSIDE = "machine"
 _REMOVAL_SECONDS = 10.0

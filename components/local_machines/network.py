@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from components.sources import files, host, links, names, records
-from components.sources.host import HostError, ip, run
+from components.local_machines import host, links, names, records
+from components.local_machines.host import HostError, ip, run
+from components.sources import files
 
 
 class Network(BaseModel):

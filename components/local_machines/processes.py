@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.sources import names
-from components.sources.names import Label
+from components.local_machines import names
+from components.local_machines.names import Label
 
 SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from components.errors import CygnetError
-from components.sources import files, names
+from components.local_machines import names
+from components.sources import files
 
 _COMMANDS: Final = {
     "ip": "iproute2",

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
-from components.sources import cloud, cloud_survey
-from components.sources.cloud_facts import Facts
-from components.sources.openstack_demand import Wanted, added, devices_added
+from components.clouds import cloud, cloud_survey
+from components.clouds.cloud_facts import Facts
+from components.clouds.openstack_demand import Wanted, added, devices_added
 
 _HERE: Final = "cygnet:machines.openstack"
 _GROUPS: Final = "cygnet:machines.groups"

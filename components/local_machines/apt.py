@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from components.sources.host import HostError
+from components.local_machines.host import HostError
 
 _FOLDER: Final = Path("/etc/apt")
 

@@ -12,7 +12,7 @@ from keystoneauth1.exceptions import ClientException
 from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
-from components.sources import cloud as clouds
+from components.clouds import cloud as clouds
 
 METADATA: Final = "cygnet_stack"
 """Under this key the metadata of servers and volumes have the stack."""

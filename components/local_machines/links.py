@@ -14,9 +14,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
-from components.sources import names
-from components.sources.host import HostError, ip, run
-from components.sources.names import Label
+from components.local_machines import names
+from components.local_machines.host import HostError, ip, run
+from components.local_machines.names import Label
 
 RULE_PRIORITY: Final = 10240
 _ROUTE_METRIC: Final = "4096"

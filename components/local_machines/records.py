@@ -5,8 +5,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.sources import files, names
-from components.sources.names import Label
+from components.local_machines import names
+from components.local_machines.names import Label
+from components.sources import files
 
 
 class MachineSpec(BaseModel):

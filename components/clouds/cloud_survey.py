@@ -14,9 +14,9 @@ from keystoneauth1.exceptions import ClientException
 from openstack.connection import Connection
 from openstack.exceptions import SDKException
 
-from components.sources import cloud
-from components.sources.cloud_facts import Facts, Flavor, Image, Network, Quota, Server, devices
-from components.sources.openstack_network import ENTRY
+from components.clouds import cloud
+from components.clouds.cloud_facts import Facts, Flavor, Image, Network, Quota, Server, devices
+from components.clouds.openstack_network import ENTRY
 
 VOLUMES: Final = "block-storage"
 _AT_ONCE: Final = 8  # questions; more would look like an attack to some clouds

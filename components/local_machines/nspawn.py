@@ -25,12 +25,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from components.sources import base_image, cgroups, files, identity, links, names, network, processes, records
-from components.sources.base_image import Base
-from components.sources.host import HostError, run
-from components.sources.names import Label
-from components.sources.network import Network
-from components.sources.records import MachineRecord, MachineSpec
+from components.local_machines import base_image, cgroups, identity, links, names, network, processes, records
+from components.local_machines.base_image import Base
+from components.local_machines.host import HostError, run
+from components.local_machines.names import Label
+from components.local_machines.network import Network
+from components.local_machines.records import MachineRecord, MachineSpec
+from components.sources import files
 from engine import cache
 
 SSH_PORT: Final = 22

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from components.sources import host, nspawn
+from components.local_machines import host, nspawn
 
 ALWAYS: Final[dict[str, Any]] = {
     # The operator's store of tools is bound into the machine, at the operator's paths.

@@ -24,8 +24,9 @@ from typing import Final
 
 import yaml
 
-from components.sources import apt, files
-from components.sources.host import HostError, run
+from components.local_machines import apt
+from components.local_machines.host import HostError, run
+from components.sources import files
 from engine import cache
 from engine.versions import VERSIONS
 
