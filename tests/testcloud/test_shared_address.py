@@ -38,12 +38,20 @@ _KEEPALIVED: Final = [
 ]
 
 _LISTEN_SECONDS: Final = 6
-_LISTEN: Final = """
+_PORT: Final = 47000
+_LISTEN: Final = f"""
 import socket
-heard = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+heard.bind(("", {_PORT}))
 print("listens", flush=True)
 while True:
     print(heard.recvfrom(4096)[1][0], flush=True)
+"""
+_SEND: Final = """
+import socket
+sent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sent.bind(("{source}", 0))
+sent.sendto(b"from there", ("{target}", {port}))
 """
 
 
@@ -89,13 +97,13 @@ def test_no_other_server_can_have_it(program: Program, tmp_path: Path) -> None:
     hosts = {host["name"]: host for host in outputs["inventory"]}
     program.ansible(tmp_path, "true")  # writes what ssh needs
     listener, another = (name for name in hosts if name.startswith("control-plane-") and name != _who(outputs))
+    send = _SEND.format(source=outputs["address"], target=hosts[listener]["address"], port=_PORT)
     for name, passes in ((another, True), ("worker-1", False)):
         with _listening(tmp_path, hosts[listener]) as listens:
             _ssh(
                 tmp_path, hosts[name],
-                f"sudo ip address add {outputs['address']}/32 dev lo; "
-                f"ping -c 1 -W 1 -I {outputs['address']} {hosts[listener]['address']}; "
-                f"sudo ip address del {outputs['address']}/32 dev lo",
+                f"sudo ip address add {outputs['address']}/32 dev lo && python3 -c '{send}'; sent=$?; "
+                f"sudo ip address del {outputs['address']}/32 dev lo; exit $sent",
             )  # fmt: skip
             heard = listens.communicate()[0].split()
         assert (outputs["address"] in heard) == passes, name
@@ -110,7 +118,7 @@ def _who(outputs: dict[str, Any]) -> str | None:
 
 @contextmanager
 def _listening(folder: Path, host: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """A machine that writes who sends it ICMP, for some seconds."""
+    """A machine that writes who sends it something, for some seconds."""
     command = _ssh_command(folder, host, f"sudo timeout {_LISTEN_SECONDS} python3 -c '{_LISTEN}'")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listens:
         assert listens.stdout
