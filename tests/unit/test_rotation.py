@@ -19,8 +19,12 @@ from operations import rotate
 from tests.unit import program
 from tests.unit.program import PROJECT
 
-# A service with a login machine, and one with a Keycloak: between them they have all that is secret.
-WITH = {"cygnet:login": {"enabled": True}}, {"cygnet:auth": {"kind": "keycloak"}}
+# Services with a login machine, with a Keycloak, and with a group's Spark: between them they have all that is secret.
+SPARK = {
+    "cygnet:spark": {"clusters": {"team": {"kind": "standalone", "standalone": {}}}},
+    "cygnet:auth": {"accounts": ["ada"], "groups": {"all": ["ada"]}, "rights": {"features": {"team": ["all"]}}},
+}
+WITH = {"cygnet:login": {"enabled": True}}, {"cygnet:auth": {"kind": "keycloak"}}, SPARK
 MADE = ("Token", "Passwords", "KeyPair", "Authority", "Certificate", "Issuer", "RepositoryKeys", "Keytab")
 
 
