@@ -25,7 +25,7 @@ from tests.live.waiting import until
 from tests.machines import image_root, spark_lab
 from tests.machines.spark_lab import CLUSTER, ENVIRONMENT, SPARK, TOKEN, USERS, ask, settings_file
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
 
 SECRET = "of all who are in the team"  # noqa: S105 - of this test alone
 STATE = "/srv"
@@ -178,7 +178,7 @@ def connected(kernel: Kernel, more: str = "") -> str:
 
 def looked(kernel: Kernel, tasks: int) -> bool:
     """Whether executors have what the driver has, seen by so many tasks. A slow computer warns before."""
-    return kernel.run(LOOK.format(tasks=tasks), seconds=250).split()[-1] == "True"
+    return kernel.run(LOOK.format(tasks=tasks), seconds=400).split()[-1] == "True"
 
 
 def executors(application: str) -> list[int]:

@@ -20,8 +20,12 @@ from tests.unit import program
 from tests.unit.program import PROJECT
 from tests.unit.provided import created, updated
 
-# A service with a login machine, and one with a Keycloak: between them they have all that is secret.
-WITH = {"cygnet:login": {"enabled": True}}, {"cygnet:auth": {"kind": "keycloak"}}
+# Services with a login machine, with a Keycloak, and with a group's Spark: between them they have all that is secret.
+SPARK = {
+    "cygnet:spark": {"clusters": {"team": {"kind": "standalone", "standalone": {}}}},
+    "cygnet:auth": {"accounts": ["ada"], "groups": {"all": ["ada"]}, "rights": {"features": {"team": ["all"]}}},
+}
+WITH = {"cygnet:login": {"enabled": True}}, {"cygnet:auth": {"kind": "keycloak"}}, SPARK
 MADE = ("Token", "Passwords", "KeyPair", "Authority", "Certificate", "Issuer", "RepositoryKeys", "Keytab")
 
 
