@@ -184,7 +184,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hub(folder: Path) -> Iterator[str]:
-    """Ends sessions that were not used for two seconds; those of a course after four, when they pause."""
+    """Ends sessions that were not used for four seconds; those of a course after four, when they pause for three."""
     hashed = PasswordHasher(1, 8, 1).hash("password")
     people = {"ada": [], "bob": ["course"]}
     accounts = {name: {"hash": hashed, "uid": 70000, "groups": groups} for name, groups in people.items()}
@@ -192,14 +192,14 @@ def hub(folder: Path) -> Iterator[str]:
         "auth": {"kind": "accounts", "rights": {"max_age_hours": {"course": 4 / HOUR}}},
         "sessions": {
             "image": "i",
-            "size": {"cores": 1, "memory_gib": 1, "idle_hours": 2 / HOUR},
+            "size": {"cores": 1, "memory_gib": 1, "idle_hours": 4 / HOUR},
             "eos_claim": "eos",
         },
     }
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    quicker = "ending.Limits.grace_seconds = 1\nending.PAUSE_SECONDS = 0\n"
+    quicker = "ending.Limits.grace_seconds = 1\nending.PAUSE_SECONDS = 3\n"
     with running_hub(folder, port, settings, SECRETS, {"accounts.json": json.dumps(accounts)}, more=quicker) as address:
         yield address
 
@@ -225,8 +225,8 @@ def test_a_session_ends_when_nobody_uses_it_and_not_before(hub: str, folder: Pat
         assert used(ada), "it is in use"
     assert ends(folder, "ada") == []
 
-    until(lambda: not ada.api("GET", "users/ada").json()["servers"], "it has ended", seconds=15)
-    assert ends(folder, "ada") == ["nobody used it for 0.0333 minutes"]
+    until(lambda: not ada.api("GET", "users/ada").json()["servers"], "it has ended", seconds=30)
+    assert ends(folder, "ada") == ["nobody used it for 0.0667 minutes"]
     page = ada.page("/hub/user/ada/lab")
     assert page.status_code == 424
     assert "Your session ended: nobody used it for" in page.text
@@ -239,7 +239,7 @@ def test_a_session_that_is_too_old_ends_when_it_pauses(hub: str, folder: Path) -
     began = dt.datetime.now(dt.UTC)
     while (dt.datetime.now(dt.UTC) - began).total_seconds() < 6:
         assert used(bob), "it is in use"
-    until(lambda: not bob.api("GET", "users/bob").json()["servers"], "it has ended", seconds=15)
+    until(lambda: not bob.api("GET", "users/bob").json()["servers"], "it has ended", seconds=30)
     assert ends(folder, "bob") == ["it was older than 0.0667 minutes, and nothing ran in it"]
 
 
