@@ -41,22 +41,17 @@ class Guests:
             # What is in it is the hub's.
             opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(ignore_changes=["data"])),
         )
-        bound = [self._bind(who, verbs, subject, metadata, inside) for who, (verbs, subject) in _RIGHTS.items()]
+        bound = [
+            grant(f"guests-{who}", {**metadata, "name": who}, _rules(verbs), subject, inside)
+            for who, (verbs, subject) in _RIGHTS.items()
+        ]
         self.settings = pulumi.Output.all(made.id, *(one.id for one in bound)).apply(
             lambda _: {"namespace": _NAMESPACE, "name": _NAME, "groups": list(groups)}
         )
 
-    @staticmethod
-    def _bind(
-        who: str,
-        verbs: Sequence[str],
-        subject: dict[str, str],
-        metadata: dict[str, Any],
-        inside: pulumi.ResourceOptions,
-    ) -> pulumi.CustomResource:
-        there = {**metadata, "name": who}
-        rules = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [_NAME], "verbs": list(verbs)}]
-        return grant(f"guests-{who}", there, rules, subject, inside)
+
+def _rules(verbs: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [_NAME], "verbs": list(verbs)}]
 
 
 _RIGHTS: dict[str, tuple[Sequence[str], dict[str, str]]] = {

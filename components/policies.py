@@ -89,9 +89,9 @@ def hub_policy(
     }
 
 
-def tcp(port: int) -> dict[str, Any]:
-    """A port, as a network policy names it."""
-    return {"protocol": "TCP", "port": port}
+def tcp(port: int, count: int = 1) -> dict[str, Any]:
+    """A port, or several from that one on, as a network policy names them."""
+    return {"protocol": "TCP", "port": port, **({"endPort": port + count - 1} if count > 1 else {})}
 
 
 def in_namespace(name: str) -> dict[str, Any]:

@@ -155,13 +155,13 @@ def policy(name: str) -> dict[str, Any]:
         "podSelector": {"matchLabels": {CLUSTER_LABEL: name}},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
-            {"from": [own], "ports": [tcp(MASTER_PORT), tcp(WORKER_PORT), _ports(EXECUTOR_PORTS)]},
-            {"from": [sessions], "ports": [tcp(MASTER_PORT), _ports(EXECUTOR_PORTS)]},
+            {"from": [own], "ports": [tcp(MASTER_PORT), tcp(WORKER_PORT), tcp(*EXECUTOR_PORTS)]},
+            {"from": [sessions], "ports": [tcp(MASTER_PORT), tcp(*EXECUTOR_PORTS)]},
         ],
         "egress": [
             DNS_EGRESS,
-            {"to": [own], "ports": [tcp(MASTER_PORT), tcp(WORKER_PORT), _ports(EXECUTOR_PORTS)]},
-            {"to": [sessions], "ports": [_ports(ports) for ports in DRIVER_PORTS]},
+            {"to": [own], "ports": [tcp(MASTER_PORT), tcp(WORKER_PORT), tcp(*EXECUTOR_PORTS)]},
+            {"to": [sessions], "ports": [tcp(*ports) for ports in DRIVER_PORTS]},
         ],
     }
 
@@ -243,11 +243,6 @@ def _called(
 
 def _labels(name: str, what: str) -> dict[str, str]:
     return {**labels(f"spark-{what}"), CLUSTER_LABEL: name}
-
-
-def _ports(ports: tuple[int, int]) -> dict[str, Any]:
-    first, count = ports
-    return {**tcp(first), "endPort": first + count - 1}
 
 
 def _as(number: int) -> dict[str, Any]:
