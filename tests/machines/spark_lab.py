@@ -9,6 +9,7 @@ import requests
 
 from engine.progress import Progress
 from software import build
+from tests.live.kernel import Kernel
 from tests.live.ports import free_ports
 from tests.live.waiting import until
 from tests.machines import image_root
@@ -76,6 +77,18 @@ def lab(folder: Path, told: Mapping[str, str]) -> Iterator[str]:
 
         until(answers, "the server answers", seconds=60, through=requests.RequestException)
         yield url
+
+
+@contextmanager
+def kernel(url: str) -> Iterator[Kernel]:
+    """A kernel that no page knows of; it ends with the block, whatever came of it."""
+    identity = ask(url, "POST", "api/kernels", json={"name": "python3"}).json()["id"]
+    made = Kernel(f"{url}/api/kernels/{identity}", TOKEN, "")
+    try:
+        yield made
+    finally:
+        made.close()
+        ask(url, "DELETE", f"api/kernels/{identity}")
 
 
 def ask(url: str, method: str, path: str, *, token: str = TOKEN, **options: Any) -> requests.Response:

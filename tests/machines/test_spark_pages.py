@@ -94,11 +94,8 @@ def test_one_click_connects_with_what_was_chosen(lab: str, person: Person) -> No
 @pytest.fixture
 def kernel(lab: str) -> Iterator[Kernel]:
     """One that no page knows of."""
-    identity = ask(lab, "POST", "api/kernels", json={"name": "python3"}).json()["id"]
-    made = Kernel(f"{lab}/api/kernels/{identity}", TOKEN, "")
-    yield made
-    made.close()
-    ask(lab, "DELETE", f"api/kernels/{identity}")
+    with spark_lab.kernel(lab) as made:
+        yield made
 
 
 def test_a_kernel_without_a_page_has_a_driver_whose_page_is_its_owners(lab: str, kernel: Kernel) -> None:

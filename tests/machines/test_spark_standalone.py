@@ -23,7 +23,7 @@ from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.ports import free_ports
 from tests.live.waiting import until
 from tests.machines import image_root, spark_lab
-from tests.machines.spark_lab import CLUSTER, ENVIRONMENT, SPARK, TOKEN, USERS, ask, settings_file
+from tests.machines.spark_lab import CLUSTER, ENVIRONMENT, SPARK, USERS, ask, settings_file
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
 
@@ -164,11 +164,8 @@ def lab(folder: Path, daemons: Daemons) -> Iterator[str]:
 @pytest.fixture
 def kernel(lab: str) -> Iterator[Kernel]:
     """A kernel, which ends with its driver."""
-    identity = ask(lab, "POST", "api/kernels", json={"name": "python3"}).json()["id"]
-    made = Kernel(f"{lab}/api/kernels/{identity}", TOKEN, "")
-    yield made
-    made.close()
-    ask(lab, "DELETE", f"api/kernels/{identity}")
+    with spark_lab.kernel(lab) as made:
+        yield made
 
 
 def connected(kernel: Kernel, more: str = "") -> str:
