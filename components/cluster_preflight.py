@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -19,6 +20,7 @@ from components.sources.source import WantedAddress
 _SOON: Final = dt.timedelta(days=30)
 _SECONDS: Final = 5
 _OLDEST_KUBELET: Final = 3  # minor versions that a kubelet may be behind its API
+_AGAIN: Final = (0.1, 0.3, 1.0, 3.0)  # seconds until the state is read again
 
 
 def outputs(stack: str) -> Mapping[str, Any]:
@@ -26,9 +28,16 @@ def outputs(stack: str) -> Mapping[str, Any]:
 
     The engine answers it to a StackReference; one would be a resource of its own.
     """
-    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
-    found = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
-    return (found or {}).get("outputs") or {}
+    for pause in _AGAIN:
+        try:
+            return _outputs(stack)
+        except Exception as error:
+            # When an update begins, the engine writes the state, in place where a folder is the backend: who reads at
+            # that moment has a part of it. The SDK has no type of its own for that.
+            if "failed to load checkpoint" not in str(error):
+                raise
+            time.sleep(pause)
+    return _outputs(stack)
 
 
 def control_planes(before: Mapping[str, Any], count: int, virtual: WantedAddress) -> Iterator[str]:
@@ -111,6 +120,12 @@ def skew(pinned: str, api: str, kubelets: Mapping[str, str]) -> Iterator[str]:
                 f"older than their API. Run 'pulumi up' with the release that has 1.{newest} first: "
                 "git log engine/versions.yaml"
             )
+
+
+def _outputs(stack: str) -> Mapping[str, Any]:
+    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{stack}"
+    found = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value
+    return (found or {}).get("outputs") or {}
 
 
 def _skew(given: str, pinned: str) -> list[str]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import re
+import secrets
 import socket
 import ssl
 import threading
@@ -19,6 +20,7 @@ from components import cluster_preflight, config, lifetime, preflight
 from components.clouds.cloud_facts import Facts, Flavor, Server
 from components.clouds.openstack_demand import Wanted, added, devices_added
 from components.sources.source import WantedAddress
+from operations.stack import Stack
 from tests.preflight import assert_happened, promised
 from tests.unit.program import PROJECT
 
@@ -338,3 +340,50 @@ def test_each_message_of_the_page_is_made_to_happen() -> None:
     made = "\n".join(file.read_text() for file in tests)
     assert len(promised()) > 30
     assert [what for what in promised() if not re.search(f'"{re.escape(what)}"', made)] == []
+
+
+TORN = """
+import os, pathlib, threading
+import pulumi
+from components import cluster_preflight
+pulumi.export("had", "before")
+if pulumi.runtime.is_dry_run():
+    state = pathlib.Path(os.environ["STATE"])
+    whole = state.read_bytes()
+    state.write_bytes(whole[: int(len(whole) * float(os.environ["LEFT"]))])
+    threading.Timer(0.6, state.write_bytes, [whole]).start()
+    pulumi.log.warn(f"read: {cluster_preflight.outputs('torn')['had']}")
+"""
+
+
+@pytest.fixture(scope="module")
+def torn(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A stack whose program finds its state while it is being written."""
+    folder = tmp_path_factory.mktemp("torn")
+    (folder / "stacks").mkdir()
+    (folder / "state").mkdir()
+    (folder / "Pulumi.yaml").write_text("name: torn\nruntime: python\nmain: stacks\nstackConfigDir: stacks\n")
+    (folder / "stacks/__main__.py").write_text(TORN)
+    stack = Stack("torn", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        _enter(patch, folder)
+        stack.ensure()
+        stack.pulumi("up", "--yes", "--skip-preview", capture=True)
+    return stack
+
+
+def _enter(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    password = folder / "password"
+    if not password.exists():
+        password.write_text(secrets.token_urlsafe())
+    patch.setenv("PULUMI_BACKEND_URL", f"file://{folder / 'state'}")
+    patch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(password))
+    patch.setenv("PYTHONPATH", str(PROJECT))
+    patch.setenv("STATE", str(folder / "state/.pulumi/stacks/torn/torn.json"))
+
+
+@pytest.mark.parametrize("left", ["0", "0.5"])
+def test_a_state_that_is_being_written_is_read_again(torn: Stack, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    _enter(monkeypatch, torn.project)
+    monkeypatch.setenv("LEFT", left)
+    assert "read: before" in torn.pulumi("preview", capture=True)
