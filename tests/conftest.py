@@ -135,7 +135,10 @@ def stack(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     made = own_stack(OWN_STACK, CONFIG, keep=pytestconfig.option.keep)
     with capture.global_and_fixture_disabled():  # it takes minutes, and says what it does
-        outputs = made.__enter__()
+        try:
+            outputs = made.__enter__()
+        except CygnetError as error:
+            pytest.fail(str(error), pytrace=False)  # it is said again for each test that would have used it
         print(f"stack: {OWN_STACK}, {outputs['url']}", *part_lines(outputs), sep="\n", file=sys.stderr)
     try:
         yield LiveStack.of(OWN_STACK, outputs, folder)

@@ -9,12 +9,15 @@ python -m tests.live.own NAME: is that process; it is told the configuration, an
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -63,7 +66,7 @@ CONFIG: dict[str, Any] = {
 
 @contextmanager
 def own_stack(name: str, config: dict[str, Any], *, keep: bool) -> Iterator[dict[str, Any]]:
-    """Brings a stack up, gives its outputs, and removes it; what that says goes to standard error.
+    """Brings a stack up, gives its outputs, and removes it; what that says goes to standard error as it comes.
 
     Args:
         name: Of the stack.
@@ -75,20 +78,38 @@ def own_stack(name: str, config: dict[str, Any], *, keep: bool) -> Iterator[dict
     """
     command = [sys.executable, "-m", "tests.live.own", name, *(["--keep"] if keep else [])]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=PROJECT, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as keeper:
+    with (
+        # A file, as the keeper outlives us: it would not outlive the end of a pipe that it speaks to.
+        tempfile.NamedTemporaryFile("r", prefix=f"cygnet-{name}-") as said,
+        Path(said.name).open("a") as speech,
+        subprocess.Popen(
+            command, cwd=PROJECT, stdin=pipe, stdout=pipe, stderr=speech, text=True, start_new_session=True
+        ) as keeper,
+        subprocess.Popen(["tail", f"--pid={keeper.pid}", "--lines=+1", "--follow", said.name], stdout=2),
+    ):
         assert keeper.stdin
         assert keeper.stdout
-        keeper.stdin.write(json.dumps(config) + "\n")
-        keeper.stdin.flush()
-        told = keeper.stdout.read()
-        if not told:
-            raise CygnetError(f"the stack '{name}' did not come up; why is said where its progress is")
         try:
-            yield json.loads(told)
+            keeper.stdin.write(json.dumps(config) + "\n")
+            keeper.stdin.flush()
+            if told := keeper.stdout.read():
+                yield json.loads(told)
         finally:
             keeper.stdin.close()
-            if keeper.wait():
-                raise CygnetError(f"the stack '{name}' could not be removed; why is said where its progress is")
+            failed = keeper.wait()
+        if failed or not told:
+            what = "could not be removed" if told else "did not come up"
+            raise CygnetError(f"the stack '{name}' {what}: {_causes(said.read())}")
+
+
+def _causes(said: str) -> str:
+    """What of many lines tells why, on one line: a summary of tests shows no more.
+
+    >>> _causes("@ updating..\\n  error: no network\\nResources:\\n  error: no network\\n  ValueError: 3")
+    'error: no network; ValueError: 3'
+    """
+    lines = (line.strip() for line in said.splitlines() if re.search(r"(error|Exception|Error):", line))
+    return "; ".join(dict.fromkeys(lines))[-2000:] or said[-2000:]
 
 
 def write_config(stack: Stack, config: dict[str, Any]) -> None:
