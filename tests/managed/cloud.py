@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from components.errors import CygnetError
-from components.member import kubectl
+from components.kubectl import kubectl
 from operations import down, up
 from operations.stack import PROJECT, Stack
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from testinfra.host import Host
 
-from components.member import kubectl
+from components.kubectl import kubectl
 from operations import down, up
 from operations.stack import Stack
 from tests.live.own import write_config
