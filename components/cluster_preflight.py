@@ -14,7 +14,7 @@ import yaml
 from cryptography import x509
 
 from components.errors import CygnetError
-from components.member import kubectl
+from components.kubectl import kubectl
 from components.sources.source import WantedAddress
 
 _SOON: Final = dt.timedelta(days=30)

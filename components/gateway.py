@@ -1,6 +1,5 @@
 """The gateway: the one HTTPS address through which users reach the service."""
 
-import json
 from collections.abc import Sequence
 
 import pulumi
@@ -27,6 +26,7 @@ from components.gateway_pods import (
     network_policy,
     uses_acme,
 )
+from components.gateway_settings import TakenUp, settings
 from components.hub import Hub
 from components.kubernetes import digest
 from components.registry import Registry
@@ -85,8 +85,8 @@ class Gateway(pulumi.ComponentResource):
         issuer = Issuer(name, hosts, authority=authority, opts=below)
         served = pulumi.Output.all(names=names, hosts=hosts, proxy_address=hub.proxy_address)
         pair = {"certificate": certificate.certificate, "key": certificate.private_key}
-        settings = pulumi.Output.all(served, pair).apply(
-            lambda given: json.dumps(
+        told = pulumi.Output.all(served, pair).apply(
+            lambda given: settings(
                 caddy_config(config, for_addresses=given[1], sites=sites, routes=sign_in.routes, **given[0])
             )
         )
@@ -95,7 +95,7 @@ class Gateway(pulumi.ComponentResource):
             name,
             metadata=metadata,
             string_data={
-                "caddy.json": settings,
+                "caddy.json": told[0],
                 AUTHORITY_FILE: authority.certificate,
                 ISSUER_FILE: issuer.certificate,
                 ISSUER_KEY_FILE: issuer.private_key,
@@ -123,7 +123,14 @@ class Gateway(pulumi.ComponentResource):
         spec = {"selector": {"matchLabels": LABELS}, "template": pod}
         kind = k8s.apps.v1.DaemonSet if on_machines else k8s.apps.v1.Deployment
         caddies = kind(name, metadata=metadata, spec=spec, opts=inside)
-        serving = pulumi.Output.all(host, caddies.id).apply(lambda given: str(given[0]))
+        taken_up = TakenUp(
+            name,
+            pulumi.Output.unsecret(told[1]),
+            namespace=namespace,
+            kubeconfig=cluster.kubeconfig,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[secret, caddies]),
+        )
+        serving = pulumi.Output.all(host, taken_up.id).apply(lambda given: str(given[0]))
         self.url = serving.apply(lambda name: public_url(name, config.https_port))
         self.site_urls = {one.name: _url_of(one, serving) for one in sites}
         self.certificate_authority = authority.certificate

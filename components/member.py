@@ -1,7 +1,5 @@
 """A machine's membership in the cluster: labels and taints of its node, which is drained before the machine goes."""
 
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +7,8 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from components.errors import CygnetError
+from components.kubectl import kubectl
 from components.sources.groups import Node
-from engine import tools
 
 
 class _MemberProvider(ResourceProvider):
@@ -95,22 +93,3 @@ def _identity(taint: str) -> str:
     """
     key, _, effect = taint.partition(":")
     return f"{key.partition('=')[0]}:{effect}"
-
-
-def kubectl(kubeconfig: str, *arguments: str, seconds: float = 120) -> str:
-    """Runs kubectl and returns what it prints.
-
-    Raises:
-        CygnetError: It failed, and the message is its own; or it did not end within `seconds`.
-    """
-    with tempfile.NamedTemporaryFile("w", prefix="cygnet-kubeconfig-") as file:  # mode 600
-        file.write(kubeconfig)
-        file.flush()
-        command = [str(tools.path("kubectl")), "--kubeconfig", file.name, *arguments]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise CygnetError(f"kubectl {' '.join(arguments)}: no answer from Kubernetes in {seconds:g} s") from None
-    if done.returncode:
-        raise CygnetError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()[-500:]}")
-    return done.stdout

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from components.errors import CygnetError
-from components.member import kubectl
+from components.kubectl import kubectl
 from operations.stack import Stack
 
 NAME = "audit"

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.clouds.openstack_servers import RENEW
 from components.errors import CygnetError
-from components.member import kubectl
+from components.kubectl import kubectl
 from operations import recovery, takeover
 from operations.cloud_state import cloud_of
 from operations.stack import Stack, environment

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 
-from components import gateway_config, gateway_pods
+from components import gateway_config, gateway_pods, gateway_settings
 from components.gateway_config import GatewayConfig
 from engine import tools
 from engine.errors import ToolMissing
@@ -311,3 +312,26 @@ def test_caddy_has_no_old_tls(caddy: Running) -> None:
     old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     with socket.create_connection((LISTENS, caddy.https)) as plain, pytest.raises(ssl.SSLError):
         old.wrap_socket(plain, server_hostname=HOST)
+
+
+def test_caddy_tells_the_digest_of_what_it_goes_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_settings, "_PORT", free_port())
+    told = partial(gateway_settings._told, gateway_settings._PORT)
+    address, file = f"127.0.0.1:{free_port()}", tmp_path / "caddy.json"
+    before, after = (
+        gateway_settings.settings(
+            {
+                "admin": {"disabled": True, "config": {"persist": False}},
+                "apps": {"http": {"servers": {"https": {"listen": [address], "routes": [{"handle": [answer]}]}}}},
+            }
+        )
+        for answer in ({"handler": "static_response", "body": body} for body in ("before", "after"))
+    )
+    file.write_text(before[0])
+    with running_caddy.running(file, address):
+        until(lambda: told() == before[1], "it tells its digest", seconds=20)
+        (tmp_path / "new").write_text(after[0])
+        (tmp_path / "new").rename(file)
+        until(lambda: told() == after[1], "it tells the new one", seconds=20)
+    assert before[1] != after[1]
+    assert told() == ""  # where nobody listens

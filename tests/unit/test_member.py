@@ -9,6 +9,7 @@ import pytest
 
 from components import member
 from components.errors import CygnetError
+from components.kubectl import kubectl as run
 from engine import tools
 
 PROPS: dict[str, Any] = {
@@ -66,7 +67,7 @@ def test_a_member_is_made_when_its_node_is_ready(kubectl: Kubectl) -> None:
 
 
 def test_the_kubeconfig_is_in_a_file_of_ours_that_goes(kubectl: Kubectl) -> None:
-    assert member.kubectl("text", "get", "pods") == "fine\n"
+    assert run("text", "get", "pods") == "fine\n"
     (call,) = kubectl.calls
     assert (call["kubeconfig"], call["mode"]) == ("text", 0o600)
     assert not Path(str(call["file"])).exists()
@@ -85,7 +86,7 @@ def test_an_api_that_does_not_answer_is_not_waited_for_without_end(kubectl: Kube
     assert kubectl.calls == []
     (tmp_path / "kubectl").write_text("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(CygnetError, match=r"kubectl get pods: no answer from Kubernetes in 0\.1 s"):
-        member.kubectl("text", "get", "pods", seconds=0.1)
+        run("text", "get", "pods", seconds=0.1)
 
 
 def test_a_member_is_drained_before_it_goes(kubectl: Kubectl) -> None:

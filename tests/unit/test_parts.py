@@ -13,9 +13,10 @@ ROOT = program.PROJECT
 HELPERS = {
     "__init__", "base", "certificates", "cluster_preflight", "config", "copyparty", "cvmfs_pods", "display",
     "eos_guests", "errors", "existing_cluster", "files_routes", "findings", "gateway_certificate", "gateway_config",
-    "gateway_pods", "guarded", "hub_config", "hub_pods", "kubernetes", "lifetime", "managed", "member",
-    "monitor_pods", "parts", "permissions", "placeholders", "playbook", "playbook_run", "policies", "postgresql",
-    "preflight", "rotation", "secrets", "service", "session_image", "sizes", "spark_config", "spark_standalone",
+    "gateway_pods", "gateway_settings", "guarded", "hub_config", "hub_pods", "kubectl", "kubernetes", "lifetime",
+    "managed", "member", "monitor_pods", "parts", "permissions", "placeholders", "playbook", "playbook_run",
+    "policies", "postgresql", "preflight", "rotation", "secrets", "service", "session_image", "sizes", "spark_config",
+    "spark_standalone",
 }  # fmt: skip
 """Modules in components/ that are no parts: CONTRIBUTING.md says what each is."""
 
