@@ -172,6 +172,7 @@ def run(props: Mapping[str, Any]) -> dict[str, Any]:
     request = {key: props[key] for key in ("stack", "playbook", "hosts", "private_key")}
     request["folder"] = str(PLAYBOOKS)
     request["variables"] = common_variables(props.get("tools", ())) | props["variables"]
+    request = whole(request)
     with subprocess.Popen(
         [sys.executable, "-m", "components.playbook_run"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PLAYBOOKS.parent,
@@ -194,3 +195,16 @@ def run(props: Mapping[str, Any]) -> dict[str, Any]:
         raise PlaybookError(outcome["failure"])
     results: dict[str, Any] = outcome["results"]
     return results
+
+
+def whole(given: Any) -> Any:
+    """What was declared, with its whole numbers: Pulumi hands every number over as one with a point.
+
+    >>> whole({"ports": [6443.0], "gib": 1.5, "on": True})
+    {'ports': [6443], 'gib': 1.5, 'on': True}
+    """
+    if isinstance(given, Mapping):
+        return {key: whole(value) for key, value in given.items()}
+    if isinstance(given, list | tuple):
+        return [whole(value) for value in given]
+    return int(given) if isinstance(given, float) and given.is_integer() else given

@@ -13,7 +13,7 @@ from components.sources.source import Opening
 from components.storage import Storage, StorageConfig
 
 # Clouds close nothing to pods of their own accord: what sessions do not reach, the stack has to close.
-OPEN_TO_PODS = {"cni_guard_open_ports": ["6443", "5000", "8000"], "software_networks": ["10.244.0.0/16"]}
+OPEN_TO_PODS = {"cni_guard_open_ports": [6443, 5000, 8000], "software_networks": ["10.244.0.0/16"]}
 
 groups = {"control_plane": {"count": 1, "memory_gib": 4}, "worker": {"count": 1, "memory_gib": 4}}
 authority = Authority("authority", common_name="a cloud")
