@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from cygnet_files.links import limit
@@ -18,8 +19,9 @@ def main(settings: Path, database: Path, days: int) -> None:
     """
     copyparty = [sys.executable, "-m", "copyparty", "-c", str(settings)]
     if not database.exists():
-        # It makes the tables that the rule is about.
-        subprocess.run([*copyparty, "--exit", "idx"], check=True)
+        # It makes the tables that the rule is about, and is not to be found meanwhile: it would end what one asks it.
+        with tempfile.TemporaryDirectory() as hidden:
+            subprocess.run([*copyparty, "--exit", "idx", "-i", f"unix:600:{hidden}/socket"], check=True)
     limit(database, days)
     os.execv(sys.executable, copyparty)  # noqa: S606 - there is no shell, and none is wanted
 
