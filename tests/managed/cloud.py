@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from components.errors import CygnetError
 from components.kubectl import kubectl
+from components.kubernetes import CONTROL_PLANE_LABEL, UNWELL_TAINT
 from operations import down, up
 from operations.stack import PROJECT, Stack
 
 NAME: Final = "cloud"
 _PROGRAM: Final = Path(__file__).parent / "cluster/__main__.py"
+_WORKERS: Final = f"--selector=!{CONTROL_PLANE_LABEL}"
 _SECONDS: Final = 2.0  # between two looks at who wants a load balancer
 
 
@@ -34,6 +36,8 @@ def cluster(folder: Path) -> Iterator[dict[str, Any]]:
         try:
             up.bring_up(stack)
             given = stack.outputs()
+            # Our own clusters keep sessions away until the health of a machine is known; nobody's else does.
+            kubectl(given["kubeconfig"], "taint", "nodes", _WORKERS, f"{UNWELL_TAINT}-")
             with _set(former), load_balancers(given["kubeconfig"]):
                 yield given
         finally:
@@ -43,9 +47,7 @@ def cluster(folder: Path) -> Iterator[dict[str, Any]]:
 @contextmanager
 def load_balancers(kubeconfig: str) -> Iterator[None]:
     """Gives services that want a load balancer the address of the worker, which is what kube-proxy needs of a cloud."""
-    nodes = json.loads(
-        kubectl(kubeconfig, "get", "nodes", "--selector=!node-role.kubernetes.io/control-plane", "-ojson")
-    )
+    nodes = json.loads(kubectl(kubeconfig, "get", "nodes", _WORKERS, "-ojson"))
     (address,) = (one["address"] for one in nodes["items"][0]["status"]["addresses"] if one["type"] == "InternalIP")
     ended = threading.Event()
 
