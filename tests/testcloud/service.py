@@ -10,6 +10,7 @@ from tests.testcloud.preparation import FLAVORS, IMAGE
 STACK: Final = "testcloud"
 SEATS: Final = 3
 _FLAVOR: Final = "large"
+_ITS_SIZE: Final = {"sizes": {"gpu": {"title": "With a T4", "cores": 0.5, "memory_gib": 1, "gpu": {"model": "t4"}}}}
 _OF_THE_OPERATOR: Final = ("machines_tools_are_local", "xrootd_image")
 """What local machines have of this computer's folders; servers have none of them."""
 
@@ -33,7 +34,12 @@ def config(*, workers: int = 1, with_gpu: bool = False) -> dict[str, Any]:
         "cygnet:cvmfs": {"poll_seconds": 5},
         "cygnet:auth": {"accounts": ["physicist"], "admins": ["operator"], "seats": SEATS},
         "cygnet:eos": {"home_gib": 1, "image_gib": 8},
-        "cygnet:hub": {"memory_gib_guaranteed": 0.2, "memory_gib": 2, "idle_hours": 1},
+        "cygnet:hub": {
+            "memory_gib_guaranteed": 0.2,
+            "memory_gib": 2,
+            "idle_hours": 1,
+            **(_ITS_SIZE if with_gpu else {}),
+        },
     }
 
 
