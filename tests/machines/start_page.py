@@ -105,16 +105,23 @@ def has_started(page: Page, hub: str, name: str) -> None:
     """Waits until the session that was asked for is there; behind it is no proxy that would show it."""
 
     def ready() -> bool:
-        servers = page.request.get(f"{hub}/hub/api/users/{name}", headers=headers(page)).json().get("servers", {})
-        return bool(servers and servers[""]["ready"])
+        found = _servers(page, hub, name)
+        return bool(found and found[""]["ready"])
 
     until(ready, f"the session of {name} is ready", seconds=60)
 
 
 def stop(page: Page, hub: str, name: str) -> None:
-    """Ends the session, as the hub's page does."""
+    """Ends the session, as the hub's page does, and waits for its end: until then it has its GPU."""
     answer = page.request.delete(f"{hub}/hub/api/users/{name}/server", headers=headers(page))
     assert answer.status in (202, 204), answer.text()
+    until(lambda: not _servers(page, hub, name), f"the session of {name} has ended", seconds=60)
+
+
+def _servers(page: Page, hub: str, name: str) -> dict[str, dict[str, object]]:
+    answer = page.request.get(f"{hub}/hub/api/users/{name}", headers=headers(page))
+    found: dict[str, dict[str, object]] = answer.json().get("servers", {})
+    return found
 
 
 def headers(page: Page) -> dict[str, str]:
