@@ -10,6 +10,7 @@ from testinfra.host import Host
 from components.kubectl import kubectl
 from operations import down, up
 from operations.stack import Stack
+from tests.live.kernel import KernelError
 from tests.live.own import write_config
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor, session
@@ -119,7 +120,7 @@ def test_a_client_that_was_killed_mounts_again_for_sessions_that_run(stack: Live
     with session(stack, "physicist") as visitor:
         worker = nodes[stack.session_machine("physicist")]
         worker.check_output("kill -9 $(pidof swfs)")
-        until(lambda: visitor.run(look) == "True\n", "the session sees it again", seconds=60, through=AssertionError)
+        until(lambda: visitor.run(look) == "True\n", "the session sees it again", seconds=60, through=KernelError)
 
 
 def test_a_second_up_changes_nothing(stack: LiveStack) -> None:
