@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.fifty_starts import fifty_starts
+from benchmarks.spark import spark
 from components.errors import CygnetError
 from components.local_machines import cgroups
 from components.local_machines.names import Label
@@ -200,7 +201,7 @@ def second_up(stack: LiveStack, repetitions: int) -> Numbers:
 
 MEASURES: Mapping[str, Callable[[LiveStack, int], Numbers]] = {
     measure.__name__: measure
-    for measure in (sign_in, ten_starts, fifty_sign_ins, fifty_starts, import_root, files, memory, second_up)
+    for measure in (sign_in, ten_starts, fifty_sign_ins, fifty_starts, import_root, files, memory, second_up, spark)
 }
 
 

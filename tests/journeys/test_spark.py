@@ -1,14 +1,17 @@
-"""Spark beside a session: executors of one's own, with the session's software, that nobody else reaches or sees."""
+"""Spark beside a session: executors with its software; where they are pods, nobody else reaches or sees them.
+
+What a user does is the same with a cluster of either kind. A standalone one has to be for a group of the physicist's,
+of which the neighbour is not.
+"""
 
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.live import spark_pages
+from tests.live import spark_executors, spark_pages
 from tests.live.kernel import Kernel, KernelError
 from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.person import Person
@@ -17,6 +20,11 @@ from tests.live.visitor import Visitor
 from tests.live.waiting import until
 
 pytestmark = pytest.mark.nightly
+BOTH_KINDS = pytest.mark.parametrize("cluster", ["kubernetes", "standalone"], indirect=True, scope="module")
+OF_PODS = pytest.mark.parametrize("cluster", ["kubernetes"], indirect=True, scope="module")
+A_STANDALONE_ONE = pytest.mark.parametrize("cluster", ["standalone"], indirect=True, scope="module")
+OWN = {"kubernetes": 16, "standalone": 0}
+"""How many of 16 tasks run with the user's number, and have packages of the user's home."""
 
 PACKAGE = """\
 import pathlib, site
@@ -29,23 +37,27 @@ from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
 sc = spark.sparkContext
 """
-# As long as each task takes, both executors have some.
+# As long as each task takes, several executors have some.
 LOOK = """\
 import json
 
 def look(_):
     import os, random, socket, time
-    import ROOT, of_the_user
+    import ROOT
+    try:
+        from of_the_user import value
+    except ImportError:
+        value = 0
     time.sleep(2)
     inside = sum(random.random() ** 2 + random.random() ** 2 < 1 for _ in range(10000))
-    return (inside, socket.gethostname(), os.getuid(), os.environ["CYGNET_VIEW"], ROOT.gROOT.GetVersion(),
-        of_the_user.value)
+    return inside, socket.gethostname(), (os.environ["CYGNET_VIEW"], ROOT.gROOT.GetVersion()), (os.getuid(), value)
 
 import os, ROOT
 rows = sc.parallelize(range(16), 16).map(look).collect()
 print(json.dumps({
     "pi": 4 * sum(row[0] for row in rows) / 160000, "executors": len({row[1] for row in rows}),
-    "same": {row[2:] for row in rows} == {(os.getuid(), os.environ["CYGNET_VIEW"], ROOT.gROOT.GetVersion(), 42)},
+    "same": {row[2] for row in rows} == {(os.environ["CYGNET_VIEW"], ROOT.gROOT.GetVersion())},
+    "own": sum(row[3] == (os.getuid(), 42) for row in rows),
 }))
 """
 SECURED = """\
@@ -106,12 +118,23 @@ EXECUTOR_PORT, DRIVER_PORT = 40200, 40000
 
 
 @pytest.fixture(scope="module")
-def cluster(stack: LiveStack) -> str:
-    """The first cluster that the stack offers, of those whose executors are pods."""
-    of_pods = sorted(name for name, kind in stack.parts["spark"]["kinds"].items() if kind == "kubernetes")
-    if not of_pods:
-        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark of kind kubernetes: cygnet:spark.clusters")
-    return str(of_pods[0])
+def cluster(stack: LiveStack, request: pytest.FixtureRequest) -> str:
+    """The first cluster that the stack offers, of the kind that the test is for."""
+    if (name := spark_executors.cluster_of_kind(stack, request.param)) is None:
+        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark of kind {request.param}: cygnet:spark.clusters")
+    return name
+
+
+@pytest.fixture(scope="module")
+def kind(stack: LiveStack, cluster: str) -> str:
+    """Of that cluster."""
+    return str(stack.parts["spark"]["kinds"][cluster])
+
+
+@pytest.fixture(scope="session")
+def areas() -> dict[str, list[tuple[str, str]]]:
+    """Below the ROC curve, what a pipeline reached, by kinds of clusters."""
+    return {}
 
 
 @pytest.fixture(scope="module")
@@ -148,21 +171,10 @@ def neighbour(stack: LiveStack, cluster: str) -> Iterator[Visitor]:
         visitor.stop()
 
 
-def namespace(stack: LiveStack, user: str) -> str | None:
-    """Where a user's executors are; nothing where there is no such place, or one that is going."""
-    found = stack.items("namespaces", f"--selector=cygnet.io/owner={user}")
-    return next((one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"]), None)
-
-
-def executors(stack: LiveStack, user: str) -> list[dict[str, Any]]:
-    """A user's executors that run."""
-    found = stack.items("pods", "--namespace", str(namespace(stack, user)))
-    return [pod for pod in found if pod["status"].get("phase") == "Running"]
-
-
+@BOTH_KINDS
 @pytest.mark.timeout(420, func_only=True)  # the first driver of a machine, and its first executors
 def test_one_click_connects_and_jobs_are_shown_in_their_cell(
-    cluster: str, analyst: Visitor, person: Callable[..., Person]
+    cluster: str, kind: str, analyst: Visitor, person: Callable[..., Person]
 ) -> None:
     """The first one: its driver has all executors, and leaves them to the others."""
     physicist = person("physicist", leave_session=True)
@@ -172,13 +184,14 @@ def test_one_click_connects_and_jobs_are_shown_in_their_cell(
     spark_pages.connect(physicist, cluster)
     cell = physicist.begin_cell(LOOK)
     spark_pages.watch(physicist, cell, jobs=1, tasks=16)
-    expect(cell.locator(".jp-OutputArea-output").last).to_contain_text('"same": true')
+    expect(cell.locator(".jp-OutputArea-output").last).to_contain_text(f'"same": true, "own": {OWN[kind]}')
     page = spark_pages.drivers_page(physicist)
     assert re.match(rf"{re.escape(physicist.url)}/user/physicist/cygnet/spark/40\d\d/", page.url)
     for kernel in analyst.kernels():
         analyst.api("DELETE", f"/user/physicist/api/kernels/{kernel}").raise_for_status()
 
 
+@OF_PODS
 def test_the_page_of_a_driver_is_its_owners(stack: LiveStack, notebook: Kernel, neighbour: Visitor) -> None:
     port = int(notebook.run("print(sc.uiWebUrl.rpartition(':')[2])"))
     place = f"/user/physicist/cygnet/spark/{port}/api/v1/applications"
@@ -189,17 +202,21 @@ def test_the_page_of_a_driver_is_its_owners(stack: LiveStack, notebook: Kernel, 
     assert "open" not in json.loads(neighbour.run(f"TARGETS = {targets!r}\n{REACH}"))
 
 
-def test_a_notebook_computes_on_two_executors_with_its_own_software(notebook: Kernel) -> None:
+@BOTH_KINDS
+def test_a_notebook_computes_on_executors_with_its_own_software(kind: str, notebook: Kernel) -> None:
     told = json.loads(notebook.run(LOOK, seconds=200).splitlines()[-1])
     assert 3.0 < told["pi"] < 3.3
-    assert told["executors"] == 2
+    assert told["executors"] >= {"kubernetes": 2, "standalone": 1}[kind]
     assert told["same"]
+    assert told["own"] == OWN[kind]
     assert json.loads(notebook.run(SECURED)) == ["true", "true", "true"]
 
 
+@OF_PODS
 def test_a_session_makes_executors_and_nothing_else(stack: LiveStack, notebook: Kernel, neighbour: Visitor) -> None:
     assert neighbour.is_ready()
-    where = f"namespace, other = {namespace(stack, 'physicist')!r}, {namespace(stack, 'neighbour')!r}\n"
+    places = tuple(spark_executors.place(stack, name) for name in ("physicist", "neighbour"))
+    where = f"namespace, other = {places!r}\n"
     said = json.loads(notebook.run(ASK + where + TRY_PODS))
     # What is in order is still one more than the user may have, or there is room: both are answers to a good pod.
     assert said["as it should be"][0] == 201 or "exceeded quota" in said["as it should be"][1]
@@ -212,13 +229,14 @@ def test_a_session_makes_executors_and_nothing_else(stack: LiveStack, notebook: 
     }  # fmt: skip
 
 
+@OF_PODS
 def test_another_user_reaches_neither_executors_nor_their_driver(
     stack: LiveStack, notebook: Kernel, neighbour: Visitor
 ) -> None:
     notebook.run(LOOK, seconds=200)  # so that there are some
     session = stack.session_pod("physicist")
     assert session
-    targets = [(pod["status"]["podIP"], EXECUTOR_PORT) for pod in executors(stack, "physicist")]
+    targets = [(pod["status"]["podIP"], EXECUTOR_PORT) for pod in spark_executors.pods(stack, "physicist")]
     assert targets
     driver = (session["status"]["podIP"], DRIVER_PORT)
     assert json.loads(notebook.run(f"TARGETS = {targets!r}\n{REACH}")) == ["open"] * len(targets)
@@ -226,30 +244,52 @@ def test_another_user_reaches_neither_executors_nor_their_driver(
     assert "open" not in json.loads(neighbour.run(tried))
 
 
-def test_a_kernel_that_is_restarted_leaves_no_executors(stack: LiveStack, analyst: Visitor, notebook: Kernel) -> None:
+@BOTH_KINDS
+def test_a_kernel_that_is_restarted_leaves_no_executors(
+    stack: LiveStack, cluster: str, analyst: Visitor, notebook: Kernel
+) -> None:
     notebook.run(LOOK, seconds=200)
-    assert executors(stack, "physicist")
+    assert spark_executors.running(stack, cluster, "physicist")
     for kernel in analyst.kernels():
         analyst.api("POST", f"/user/physicist/api/kernels/{kernel}/restart").raise_for_status()
-    until(lambda: not executors(stack, "physicist"), "its executors are gone", seconds=60)
+    until(lambda: not spark_executors.running(stack, cluster, "physicist"), "its executors are gone", seconds=60)
     with pytest.raises(KernelError):
         notebook.run("sc.version")
 
 
-def test_a_pipeline_ends_in_a_model(analyst: Visitor) -> None:
+@BOTH_KINDS
+@pytest.mark.timeout(420, func_only=True)  # of one executor, where a worker has room for no more
+def test_a_pipeline_ends_in_the_same_model(
+    kind: str, analyst: Visitor, areas: dict[str, list[tuple[str, str]]]
+) -> None:
     """The notebook that users with a cluster find in their home; it has a driver of its own, beside no other one."""
-    ran = run_notebook(analyst, "pipeline.ipynb", folder="tutorials-spark", seconds=220)
+    ran = run_notebook(analyst, "pipeline.ipynb", folder="tutorials-spark", seconds=400, cell_seconds=300)
     analyst.run(CLEAN)
     assert (ran.failure, ran.errors, ran.not_run) == ("", [], [])
     assert "20000 events in 8 parts" in ran.text
-    assert re.search(r"area: model 0\.\d+", ran.text)
     assert "results/model.joblib" in ran.files
+    areas[kind] = re.findall(r"area: model (0\.\d+), .*, search (0\.\d+)", ran.text)
+    assert areas[kind]
+    assert all(other == areas[kind] for other in areas.values()), areas
 
 
+@OF_PODS
 def test_the_place_of_executors_goes_with_the_session(stack: LiveStack, analyst: Visitor) -> None:
-    assert namespace(stack, "physicist")
+    assert spark_executors.place(stack, "physicist")
     analyst.stop()
     gone = lambda: not stack.items("namespaces", "--selector=cygnet.io/owner=physicist")  # noqa: E731 - read at once
     until(gone, "the namespace of its executors is gone", seconds=60)
     left = stack.kubectl("get", "serviceaccounts,secrets,networkpolicies", "--namespace=sessions", "--output=name")
     assert "spark-physicist" not in left
+
+
+@A_STANDALONE_ONE
+def test_who_is_not_of_the_group_is_refused(cluster: str, visitor: Callable[[str], Visitor]) -> None:
+    neighbour = visitor("neighbour")
+    page = neighbour.sign_in(next_page="/hub/spawn")
+    assert 'id="spawn_form"' in page.text
+    assert f'value="{cluster}"' not in page.text
+    answer = neighbour.ask_for_session(spark=cluster)
+    assert answer.status_code == 400
+    assert f"there is no spark '{cluster}' here" in answer.json()["message"]
+    assert not neighbour.server()

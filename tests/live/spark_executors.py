@@ -1,0 +1,42 @@
+"""Executors of a live stack's clusters for Spark, of any kind, as an operator sees them."""
+
+from typing import Any
+
+from tests.live.stack import LiveStack
+
+# What looks for itself finds nothing: its own words are not what they mean.
+_PROCESSES = "grep -la '[E]xecutorBackend' /proc/[0-9]*/cmdline 2>/dev/null || true"
+
+
+def cluster_of_kind(stack: LiveStack, kind: str) -> str | None:
+    """The first cluster of that kind which the stack offers, if there is one."""
+    return next((name for name, other in sorted(stack.parts["spark"]["kinds"].items()) if other == kind), None)
+
+
+def place(stack: LiveStack, user: str) -> str | None:
+    """The namespace of a user's executors that are pods; nothing where there is none, or one that is going."""
+    found = stack.items("namespaces", f"--selector=cygnet.io/owner={user}")
+    return next((one["metadata"]["name"] for one in found if "deletionTimestamp" not in one["metadata"]), None)
+
+
+def pods(stack: LiveStack, user: str) -> list[dict[str, Any]]:
+    """A user's executors that are pods, and run."""
+    if (namespace := place(stack, user)) is None:
+        return []
+    found = stack.items("pods", "--namespace", namespace)
+    return [pod for pod in found if pod["status"].get("phase") == "Running"]
+
+
+def running(stack: LiveStack, cluster: str, user: str) -> list[str]:
+    """Names of executors: a user's own where they are pods, else all that a standalone cluster has."""
+    if stack.parts["spark"]["kinds"][cluster] == "kubernetes":
+        return [str(pod["metadata"]["name"]) for pod in pods(stack, user)]
+    chosen = f"--selector=app.kubernetes.io/name=spark-worker,cygnet.io/spark={cluster}"
+    return [
+        f"{worker['metadata']['name']}:{process}"
+        for worker in stack.items("pods", "--namespace", "spark", chosen)
+        if worker["status"].get("phase") == "Running"
+        for process in stack.kubectl(
+            "exec", "--namespace=spark", worker["metadata"]["name"], "--", "sh", "-c", _PROCESSES
+        ).split()
+    ]
