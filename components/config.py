@@ -12,9 +12,10 @@ from typing import Any
 from pulumi.runtime import config as pulumi_config
 from pydantic import Field, ValidationError, model_validator
 
+from components import spark_yarn
 from components.auth import WITH_NAMES, AuthConfig, known_names
 from components.base import PROJECT, PartConfig
-from components.cluster import ClusterConfig
+from components.cluster import LINK_LOCAL, ClusterConfig
 from components.cvmfs import CvmfsConfig
 from components.eos import EosConfig, unknown_groups
 from components.errors import CygnetError
@@ -201,6 +202,16 @@ class ServiceConfig(PartConfig):
             raise ValueError(NEEDED)
         if fault := standalone_fault(self.spark, self.auth.rights, known_names(self.auth)):
             raise ValueError(fault)
+        for name, yarn in self.spark.yarn.items():
+            if fault := spark_yarn.fault(
+                yarn,
+                name,
+                groups=self.auth.rights.features.get(name, ()),
+                sign_in=self.auth.kind,
+                own=(self.cluster.pod_network, self.cluster.service_network, LINK_LOCAL),
+                machines=self.machines.addresses,
+            ):
+                raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ from components.secrets import Authority
 from components.software import Software
 from components.sources.source import Opening
 from components.spark import Spark
+from components.spark_yarn import NODE_PORTS
 from components.storage import Storage
 
 
@@ -271,7 +272,7 @@ class Service(AnyService):
 
 
 def openings(config: ServiceConfig) -> list[Opening]:
-    """What users reach of the machines: the gateway, and what has a port of its own."""
+    """What is reached of the machines: the gateway, what has a port of its own, and drivers of Spark from a YARN."""
     gateway, login = config.gateway, config.login
     found = [Opening((gateway.https_port, gateway.http_port), gateway.allowed_networks)]
     if has_page(config.files, config.eos):
@@ -280,4 +281,5 @@ def openings(config: ServiceConfig) -> list[Opening]:
         found.append(Opening((config.monitor.https_port,), gateway.allowed_networks))
     if login.enabled:
         found.append(Opening((login.port,), login.allowed_networks))
+    found += [Opening((NODE_PORTS,), yarn.networks, everywhere=True) for yarn in config.spark.yarn.values()]
     return found

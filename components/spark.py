@@ -3,7 +3,7 @@
 A cluster is of a kind. Of `kubernetes`, executors are pods in a namespace that the hub makes for one session and
 removes with it (images/hub/cygnet_hub/spark.py). Here is what keeps everybody to that: roles, and two admission
 policies, of which one says what an executor may be, and the other what of this the hub may make. Those of kind
-`standalone` are made by `components.spark_standalone`.
+`standalone` are made by `components.spark_standalone`; of kind `yarn` there is nothing to be made before a session.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components import spark_standalone
+from components import spark_standalone, spark_yarn
 from components.cluster import OwnCluster
 from components.existing_cluster import ExistingCluster
 from components.permissions import deny, grant, service_account
@@ -27,6 +27,8 @@ from components.storage import Storage
 PREFIX = "spark-"
 LABELS = {"cygnet.io/part": "spark"}
 UID_LABEL = "cygnet.io/uid"
+USERNAME_LABEL = "hub.jupyter.org/username"
+"""Of a session, by the hub's spawner."""
 DRIVER_ROLE = "cygnet-spark-driver"
 GROUP_ID = 100
 """Of all users of sessions; the hub says the same."""
@@ -134,12 +136,17 @@ def choice(name: str, cluster: SparkClusterConfig, rights: RightsConfig) -> dict
         "memory_gib": size.memory_gib,
         "history_days": cluster.history_days,
         "bundles": {title: dict(settings) for title, settings in cluster.bundles.items()},
-        **(
-            {"cores_guaranteed": size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed}
-            if cluster.kind == "kubernetes"
-            else {"master": spark_standalone.master(name)}
-        ),
+        **_of_its_kind(name, cluster),
     }
+
+
+def _of_its_kind(name: str, cluster: SparkClusterConfig) -> dict[str, Any]:
+    if cluster.yarn:
+        return spark_yarn.choice(cluster.yarn)
+    if cluster.standalone:
+        return {"master": spark_standalone.master(name)}
+    size = cluster.executors
+    return {"cores_guaranteed": size.cores / 10 if size.cores_guaranteed is None else size.cores_guaranteed}
 
 
 DRIVER_RULES: list[dict[str, Any]] = [
@@ -170,6 +177,7 @@ HUB_RULES: list[dict[str, Any]] = [
 HUB_RULES_IN_SESSIONS: list[dict[str, Any]] = [
     {"apiGroups": [""], "resources": ["serviceaccounts", "secrets"], "verbs": ["create", "deletecollection"]},
     {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create", "deletecollection"]},
+    {"apiGroups": [""], "resources": ["services"], "verbs": ["list", "create", "deletecollection"]},
 ]
 """What it may besides where sessions are."""
 
@@ -247,6 +255,7 @@ HUB_POLICY: dict[str, Any] = {
         "resourceRules": [
             _rule("", ["namespaces", "persistentvolumes"], ["CREATE", "UPDATE", "DELETE"]),
             _rule("", ["serviceaccounts", "secrets", "persistentvolumeclaims", "resourcequotas"], ["CREATE", "UPDATE"]),
+            _rule("", ["services"], ["CREATE", "UPDATE"]),
             _rule("networking.k8s.io", ["networkpolicies"], ["CREATE", "UPDATE"]),
             _rule("rbac.authorization.k8s.io", ["rolebindings"], ["CREATE", "UPDATE"]),
         ]
@@ -273,7 +282,15 @@ HUB_POLICY: dict[str, Any] = {
                 request.resource.resource in ['namespaces', 'persistentvolumes'] ||
                 request.namespace.startsWith('{PREFIX}') ||
                 (request.namespace == '{SESSIONS_NAMESPACE}' && request.resource.resource in
-                    ['serviceaccounts', 'secrets', 'persistentvolumeclaims', 'networkpolicies'])""",
+                    ['serviceaccounts', 'secrets', 'services', 'persistentvolumeclaims', 'networkpolicies'])""",
+            "the hub makes ways from outside to sessions of a cluster only, by ports of their own node": f"""
+                request.resource.resource != 'services' ||
+                (dyn(object).spec.type == 'NodePort' && dyn(object).spec.externalTrafficPolicy == 'Local' &&
+                    !has(dyn(object).spec.externalIPs) && has(dyn(object).spec.selector) &&
+                    {json.dumps(spark_standalone.CLUSTER_LABEL)} in dyn(object).spec.selector &&
+                    '{USERNAME_LABEL}' in dyn(object).spec.selector &&
+                    dyn(object).spec.ports.all(p, p.nodePort >= {spark_yarn.NODE_PORTS[0]} &&
+                        p.targetPort == p.nodePort))""",
         }
     ),
 }

@@ -7,12 +7,18 @@ from pydantic import Field, StringConstraints, model_validator
 
 from components.base import PartConfig
 from components.sign_in.rights import RightsConfig
+from components.spark_yarn import YarnConfig
 
 ClusterName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
 Title = Annotated[str, StringConstraints(pattern=r"^[^\n]{1,60}$")]
 Setting = Annotated[str, StringConstraints(pattern=r"^spark\.[A-Za-z0-9_.-]+$")]
 Value = Annotated[str, StringConstraints(pattern=r"^[^\n]+$", max_length=1000)]
 _KEY = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+_SECTIONS = {
+    "standalone": "its workers, such as {workers: 2, cores: 4}",
+    "yarn": "where it is, such as {core_site: {...}, yarn_site: {...}, networks: [10.1.0.0/24]}",
+}
+"""Fields that are for the kind of their name, and what they say."""
 NONE = "none"
 EXECUTOR_PORTS = (40200, 16)
 """The first, and how many: of executors that share a worker's address; the hub says the same."""
@@ -94,10 +100,11 @@ class SparkClusterConfig(PartConfig):
     """A cluster for Spark, on the start page."""
 
     kind: Annotated[
-        Literal["kubernetes", "standalone"],
+        Literal["kubernetes", "standalone", "yarn"],
         Field(
             description="Where executors are. kubernetes: pods in this cluster, of each user apart; standalone: "
-            "processes of workers that the stack runs, for a group whose members trust each other"
+            "processes of workers that the stack runs, for a group whose members trust each other; yarn: containers of "
+            "a YARN that is there already"
         ),
     ]
     title: Annotated[str, Field(min_length=1, max_length=60, description="What users read")] = "Spark on this service"
@@ -106,6 +113,7 @@ class SparkClusterConfig(PartConfig):
     ] = ""
     executors: ExecutorsConfig = Field(default_factory=ExecutorsConfig)
     standalone: Annotated[StandaloneConfig | None, Field(description="For kind standalone: its workers")] = None
+    yarn: Annotated[YarnConfig | None, Field(description="For kind yarn: where it is")] = None
     history_days: Annotated[
         int | None,
         Field(ge=1, le=3650, description="How long homes keep what drivers did, for their history; none: not at all"),
@@ -117,15 +125,19 @@ class SparkClusterConfig(PartConfig):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "SparkClusterConfig":
-        if self.kind == "kubernetes":
-            if self.standalone:
-                raise ValueError("standalone is for kind standalone only; remove it, or set kind: standalone")
-            return self
-        if self.standalone is None:
-            raise ValueError("kind standalone needs standalone: its workers, such as {workers: 2, cores: 4}")
-        if self.executors.cores_guaranteed:
+        for section, example in _SECTIONS.items():
+            if (there := getattr(self, section) is not None) and self.kind != section:
+                raise ValueError(f"{section} is for kind {section} only; remove it, or set kind: {section}")
+            if self.kind == section and not there:
+                raise ValueError(f"kind {section} needs {section}: {example}")
+        if self.kind != "kubernetes" and self.executors.cores_guaranteed:
             raise ValueError("executors.cores_guaranteed is for kind kubernetes only; remove it")
-        if fault := misfit(self.standalone, cores=self.executors.cores, memory_gib=self.executors.memory_gib):
+        if self.yarn and self.yarn.history_server and self.history_days:
+            raise ValueError(
+                "history_days keeps in homes what drivers did, and yarn.history_server elsewhere; remove one of the two"
+            )
+        size = self.executors
+        if self.standalone and (fault := misfit(self.standalone, cores=size.cores, memory_gib=size.memory_gib)):
             raise ValueError(fault)
         return self
 
@@ -148,6 +160,11 @@ class SparkConfig(PartConfig):
     def standalone(self) -> dict[str, StandaloneConfig]:
         """The clusters that the stack runs, by name."""
         return {name: one.standalone for name, one in self.clusters.items() if one.standalone}
+
+    @property
+    def yarn(self) -> dict[str, YarnConfig]:
+        """Those that others run, likewise."""
+        return {name: one.yarn for name, one in self.clusters.items() if one.yarn}
 
 
 def standalone_fault(config: SparkConfig, rights: RightsConfig, names: Sequence[str]) -> str | None:

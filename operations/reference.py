@@ -107,7 +107,8 @@ def _value(node: dict[str, Any]) -> str:
     if node["type"] == "object":
         each = _of_each_name(node)
         article = "" if each.get("type") == "object" else "a "
-        return f"names, each with {article}{_value(each)}" if "type" in each else "names, each with the keys below"
+        is_value = each.keys() & {"type", "anyOf"}
+        return f"names, each with {article}{_value(each)}" if is_value else "names, each with the keys below"
     if node["type"] == "array":
         return f"list of: {_value(node['items'])}" if "type" in node["items"] else "list"
     kind = _FORMATS.get(node.get("format", "")) or _TYPES[node["type"]]

@@ -54,6 +54,8 @@ class Rule:
     protocol: str | None = None
     port: int | None = None
     network: IPv4Network | None = None
+    last: int | None = None
+    """Of several ports; none: there is one."""
 
 
 def rules(
@@ -63,7 +65,7 @@ def rules(
 
     Args:
         admin_networks: From where operators come.
-        openings: What users reach.
+        openings: What is reached.
         behind_router: Whether SSH goes through the first server.
 
     Returns:
@@ -71,9 +73,12 @@ def rules(
         users come in: the first of them, or all if they share an address.
     """
     registry, api, ssh_ = (list(_from(admin_networks, (port,))) for port in (_REGISTRY_PORT, API_PORT, ssh.PORT))
-    public = [rule for opening in openings for rule in _from(opening.networks, opening.ports)]
+    public, everywhere = (
+        [rule for one in openings if one.everywhere is of_each for rule in _from(one.networks, one.ports)]
+        for of_each in (False, True)
+    )
     return {
-        "machines": [Rule("members"), *([] if behind_router else ssh_)],
+        "machines": [Rule("members"), *([] if behind_router else ssh_), *everywhere],
         "control-plane": api,
         "gateway": [*registry, *(ssh_ if behind_router else []), *public],
     }
@@ -122,7 +127,7 @@ def security_groups(
                 ethertype="IPv4",
                 protocol=rule.protocol,
                 port_range_min=rule.port,
-                port_range_max=rule.port,
+                port_range_max=rule.last or rule.port,
                 remote_ip_prefix=str(rule.network) if rule.network else None,
                 remote_group_id=None if rule.network else made[name].id,
                 opts=with_group,
@@ -260,7 +265,9 @@ def _version_4(addresses: Sequence[str]) -> str:
     return next(address for address in addresses if ":" not in address)
 
 
-def _from(networks: Sequence[IPv4Network], ports: Sequence[int]) -> Iterator[Rule]:
+def _from(networks: Sequence[IPv4Network], ports: Sequence[int | tuple[int, int]]) -> Iterator[Rule]:
     for port in ports:
+        first, last = port if isinstance(port, tuple) else (port, None)
         for network in networks or (_EVERYWHERE,):
-            yield Rule(f"tcp-{port}-{str(network).replace('/', '-')}", "tcp", port, network)
+            name = f"{first}{f'-{last}' if last else ''}-{str(network).replace('/', '-')}"
+            yield Rule(f"tcp-{name}", "tcp", first, network, last)

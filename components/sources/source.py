@@ -37,10 +37,13 @@ def public_address(host: Host) -> str:
 
 @dataclass(frozen=True)
 class Opening:
-    """What users reach of the machines: TCP ports, and the networks from where; none: from everywhere."""
+    """What is reached of the machines: TCP ports, and the networks from where; none: from everywhere."""
 
-    ports: tuple[int, ...]
+    ports: tuple[int | tuple[int, int], ...]
+    """Each a port, or the first and the last of several."""
     networks: tuple[IPv4Network, ...]
+    everywhere: bool = False
+    """Whether of each machine, and not only of where users come in."""
 
 
 @dataclass(frozen=True)

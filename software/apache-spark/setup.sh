@@ -25,12 +25,26 @@ if [ -n "${CYGNET_CLUSTER:-}" ]; then
     export SPARK_CONF_DIR=/tmp/spark-conf
     mkdir -p "$SPARK_CONF_DIR" && {
         sed "s|@CYGNET_SPARK@|$CYGNET_SPARK|" "$CYGNET_CLUSTER/spark-defaults.conf"
-        echo "spark.driver.host $(hostname -i)"
+        echo "spark.driver.host ${CYGNET_NODE:-$(hostname -i)}"
         echo "spark.executorEnv.CYGNET_VIEW $CYGNET_VIEW"
         echo "spark.executorEnv.CYGNET_SPARK $CYGNET_SPARK"
+        if [ -n "${CYGNET_NODE:-}" ]; then
+            # Executors come to the session's machine, and the driver is in its pod.
+            echo "spark.driver.bindAddress $(hostname -i)"
+            echo "spark.yarn.appMasterEnv.CYGNET_VIEW $CYGNET_VIEW"
+            echo "spark.yarn.appMasterEnv.CYGNET_SPARK $CYGNET_SPARK"
+            # Java has a Kerberos of its own, which looks for the realm where it is told.
+            [ -z "${KRB5_CONFIG:-}" ] || echo "spark.driver.defaultJavaOptions -Djava.security.krb5.conf=$KRB5_CONFIG"
+        fi
     } > "$SPARK_CONF_DIR/spark-defaults.conf.new" &&
         mv "$SPARK_CONF_DIR/spark-defaults.conf.new" "$SPARK_CONF_DIR/spark-defaults.conf"
     cp "$CYGNET_SPARK/spark-env.sh" "$SPARK_CONF_DIR/"
+    # What YARN and HDFS are to clients, in a folder of its own: Spark hands all of that over to executors.
+    if [ -r "$CYGNET_CLUSTER/core-site.xml" ]; then
+        export HADOOP_CONF_DIR="$SPARK_CONF_DIR/hadoop" PYSPARK_ARCHIVES_PATH="local:$CYGNET_SPARK/python"
+        mkdir -p "$HADOOP_CONF_DIR"
+        cp "$CYGNET_CLUSTER"/*-site.xml "$HADOOP_CONF_DIR/"
+    fi
     # Where drivers note what they do. Without it none would start, and so it is not asked for where it cannot be made.
     cygnet_history=$(sed -n 's|^spark\.eventLog\.dir file://||p' "$SPARK_CONF_DIR/spark-defaults.conf")
     if [ -n "$cygnet_history" ] && ! { mkdir -p "$cygnet_history" && : > "$cygnet_history/.written"; } 2> /dev/null; then

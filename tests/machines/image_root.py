@@ -70,6 +70,7 @@ def running(
     log: Path,
     environment: Mapping[str, str],
     beside: Mapping[Path, str] | None = None,
+    knows_itself: bool = False,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A program of the image `name`, while the block runs.
 
@@ -81,12 +82,15 @@ def running(
         log: Where what it says goes.
         environment: All of its variables.
         beside: Folders that it may read, and where it has them.
+        knows_itself: Whether it finds an address by its own name, as in a pod: some programs ask for it.
     """
     data.mkdir(exist_ok=True)
     os.chown(data, USER, USER)
     # As in a pod, whatever started the tests: `nohup` would have all programs outlive their terminals.
     hears = ["env", "--default-signal=HUP"]
     isolated = ["unshare", "--mount", "--pid", "--fork", "--propagation=private"]
+    if knows_itself:
+        isolated += ["--uts", "sh", "-c", 'hostname localhost; exec "$@"', "sh"]
     mounts = [str(path) for pair in (beside or {}).items() for path in pair]
     command = [*hears, *isolated, "sh", "-c", _RUN, "sh", str(root(name)), str(data), inside, *mounts, "--", *argv]
     with (

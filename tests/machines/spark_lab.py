@@ -19,6 +19,16 @@ VIEW = "/cvmfs/test.example.org/stable"
 SPARK = "/cvmfs/test.example.org/spark"
 CLUSTER, USERS, HOME = "/etc/cygnet/spark", "/var/lib/extrausers", "/home/user"
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "SPARK_LOCAL_IP": "127.0.0.1"}
+CONNECT = """\
+from pyspark.sql import SparkSession
+spark = SparkSession.builder{more}.getOrCreate()
+sc = spark.sparkContext
+print(sc.applicationId)
+"""
+"""Starts a driver; {more} are further words for its builder."""
+GIVE = "import os, shutil; shutil.copytree(os.environ['CYGNET_SPARK'] + '/tutorials', 'tutorials-spark')"
+"""Gives a home the tutorials, as the start of a session does."""
+_BACKEND = "CoarseGrainedExecutorBackend"
 
 
 def software() -> dict[Path, str]:
@@ -35,12 +45,13 @@ def known_user(folder: Path) -> Path:
 
 
 @contextmanager
-def lab(folder: Path, told: Mapping[str, str]) -> Iterator[str]:
+def lab(folder: Path, told: Mapping[str, str], node: str = "") -> Iterator[str]:
     """The address of a notebook server that was started as a session is, without a hub.
 
     Args:
         folder: Of this server alone, in which `log` is what it says.
         told: What the hub would tell a session of its cluster, by names of files; they are in `cluster`.
+        node: The address of the session's machine, where drivers are reached by that.
     """
     (port,) = free_ports(1)
     cluster = folder / "cluster"
@@ -49,7 +60,8 @@ def lab(folder: Path, told: Mapping[str, str]) -> Iterator[str]:
         (cluster / name).write_text(text)
     arguments = ["--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--no-browser"]
     # What a pod's own file of hosts says, in which setup.sh looks for it.
-    address = "echo spark.driver.host 127.0.0.1 >> /tmp/spark-conf/spark-defaults.conf"
+    own = "bindAddress" if node else "host"
+    address = f"echo spark.driver.{own} 127.0.0.1 >> /tmp/spark-conf/spark-defaults.conf"
     begin = f'cd; . "$CYGNET_VIEW/setup.sh"; . "$CYGNET_SPARK/setup.sh"; {address}; exec jupyter-lab "$@"'
     with image_root.running(
         "session",
@@ -66,8 +78,10 @@ def lab(folder: Path, told: Mapping[str, str]) -> Iterator[str]:
             "CYGNET_SPARK": SPARK,
             "CYGNET_CLUSTER": CLUSTER,
             "SPARK_CLUSTER_NAME": "here",
+            **({"CYGNET_NODE": node} if node else {}),
         },
         beside={**software(), cluster: CLUSTER, known_user(folder): USERS},
+        knows_itself=bool(node),
     ) as process:
         url = f"http://127.0.0.1:{port}"
 
@@ -102,3 +116,16 @@ def ask(url: str, method: str, path: str, *, token: str = TOKEN, **options: Any)
 def settings_file(settings: Mapping[str, Any]) -> str:
     """Settings of Spark, as its files have them."""
     return "".join(f"{key} {value}\n" for key, value in settings.items())
+
+
+def executors(application: str) -> list[int]:
+    """The processes of this computer that are executors of a driver, whatever starts them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_text().split("\0")
+        except OSError:
+            continue
+        if application in words and any(word.endswith(_BACKEND) for word in words):
+            found.append(int(process.name))
+    return found

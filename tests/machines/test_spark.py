@@ -28,9 +28,22 @@ STACK = {
         "clusters": {
             "here": {"kind": "kubernetes", "executors": {"max": 2, "memory_gib": 1}},
             "team": {"kind": "standalone", "standalone": {"workers": 2, "account": "zoe"}},
+            "lab": {
+                "kind": "yarn",
+                "yarn": {
+                    "core_site": {"fs.defaultFS": "hdfs://lab"},
+                    "yarn_site": {"yarn.resourcemanager.hostname": "lab"},
+                    "networks": ["192.0.2.0/24"],
+                    "without_kerberos": True,
+                },
+            },
         }
     },
-    "cygnet:auth": {"accounts": ["zoe"], "groups": {"team": ["zoe"]}, "rights": {"features": {"team": ["team"]}}},
+    "cygnet:auth": {
+        "accounts": ["zoe"],
+        "groups": {"team": ["zoe"]},
+        "rights": {"features": {"team": ["team"], "lab": ["team"]}},
+    },
 }
 KINDS = {
     "ClusterRole": "rbac.authorization.k8s.io/v1",
@@ -280,6 +293,12 @@ VOLUME = {
     "claimRef": {"namespace": "spark-bob-1", "name": "eos"},
 }  # fmt: skip
 ELSEWHERE = {"namespace": "default", "name": "eos"}
+WAY: dict[str, Any] = {
+    "type": "NodePort", "externalTrafficPolicy": "Local",
+    "selector": {"cygnet.io/spark": "lab", "hub.jupyter.org/username": "bob"},
+    "ports": [{"port": 30700, "targetPort": 30700, "nodePort": 30700}],
+}  # fmt: skip
+WAYS = "ways from outside to sessions of a cluster only"
 ROLE = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cygnet-spark-driver"}
 SUBJECTS = [{"kind": "ServiceAccount", "name": "default", "namespace": "sessions"}]
 
@@ -301,6 +320,14 @@ SUBJECTS = [{"kind": "ServiceAccount", "name": "default", "namespace": "sessions
             "attempting to grant RBAC permissions not currently held"),
         (named("Secret", "more"), NAMESPACES[ADA], ""),
         (named("Secret", "more"), "kube-system", "executors or sessions"),
+        (named("Service", "more", spec=WAY), "sessions", ""),
+        (named("Service", "more", spec=WAY), NAMESPACES[ADA], "cannot create resource"),
+        (named("Service", "more", spec={"ports": [{"port": 8888}], "selector": WAY["selector"]}), "sessions", WAYS),
+        (named("Service", "more", spec=WAY | {"externalTrafficPolicy": "Cluster"}), "sessions", WAYS),
+        (named("Service", "more", spec=WAY | {"type": "LoadBalancer"}), "sessions", WAYS),
+        (named("Service", "more", spec=WAY | {"externalIPs": ["192.0.2.1"]}), "sessions", WAYS),
+        (named("Service", "more", spec=WAY | {"selector": {"cygnet.io/spark": "lab"}}), "sessions", WAYS),
+        (named("Service", "more", spec=WAY | {"ports": [WAY["ports"][0] | {"targetPort": 8888}]}), "sessions", WAYS),
         (named("Pod", "more", spec={"containers": [{"name": "a", "image": "b"}]}), NAMESPACES[ADA], "cannot create"),
     ],
 )  # fmt: skip
@@ -353,6 +380,35 @@ def test_a_session_of_a_standalone_cluster_has_no_right_and_nothing_is_left_of_i
     hub("give", "zoe", 70003, "team")
     hub("take", "zoe", 70003)
     assert api.kubectl(*found, *mine) == ""
+
+
+# A cluster of kind yarn
+
+
+def test_a_session_of_a_yarn_has_ports_that_no_other_has(api: KubernetesApi, hub: Callable[..., Any]) -> None:
+    pod = hub("give", "yan", 70004, "lab")
+    assert "serviceAccountName" not in pod["spec"]
+    assert hub("give", "yve", 70005, "lab")["metadata"]["labels"]["cygnet.io/spark"] == "lab"
+    services = json.loads(api.kubectl("get", "services", "--namespace=sessions", "--output=json"))["items"]
+    ports = {one["metadata"]["name"]: [port["nodePort"] for port in one["spec"]["ports"]] for one in services}
+    assert set(ports) == {"spark-yan-000001", "spark-yve-000001"}
+    assert not {*ports["spark-yan-000001"]} & {*ports["spark-yve-000001"]}
+    secret = json.loads(api.kubectl("get", "secret", "spark-yan-000001", "--namespace=sessions", "--output=json"))
+    told = _decoded(secret["data"]["spark-defaults.conf"])
+    assert f"spark.driver.port {ports['spark-yan-000001'][0]}\n" in told
+    # What the hub relies on when two sessions start at once.
+    taken = {**WAY, "ports": [services[0]["spec"]["ports"][0]]}
+    assert "provided port is already allocated" in refused(api, HUB, named("Service", "more", spec=taken), "sessions")
+    for name in ("yan", "yve"):
+        hub("take", name, 70004)
+    found = "services,secrets,networkpolicies"
+    for name in ("yan", "yve"):
+        assert not api.kubectl(
+            "get", found, "--namespace=sessions", f"--selector=cygnet.io/owner={name}", "--output=name"
+        )
+
+
+# A cluster of kind standalone
 
 
 def test_its_daemons_are_what_a_real_kubernetes_takes(api: KubernetesApi, declared: program.Engine) -> None:

@@ -23,7 +23,17 @@ from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.ports import free_ports
 from tests.live.waiting import until
 from tests.machines import image_root, spark_lab
-from tests.machines.spark_lab import CLUSTER, ENVIRONMENT, SPARK, USERS, ask, settings_file
+from tests.machines.spark_lab import (
+    CLUSTER,
+    CONNECT,
+    ENVIRONMENT,
+    GIVE,
+    SPARK,
+    USERS,
+    ask,
+    executors,
+    settings_file,
+)
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
 
@@ -31,12 +41,6 @@ SECRET = "of all who are in the team"  # noqa: S105 - of this test alone
 STATE = "/srv"
 """In which masters make their folder; the image has it."""
 WORKER = StandaloneConfig(cores=1, memory_gib=1)
-CONNECT = """\
-from pyspark.sql import SparkSession
-spark = SparkSession.builder{more}.getOrCreate()
-sc = spark.sparkContext
-print(sc.applicationId)
-"""
 LOOK = """\
 def look(_):
     import os, time
@@ -48,8 +52,6 @@ import os
 found = set(sc.parallelize(range({tasks}), {tasks}).map(look).collect())
 print(found == {{(os.getuid(), os.environ["CYGNET_VIEW"], os.environ["CYGNET_SPARK"], "/tmp")}})
 """
-GIVE = "import os, shutil; shutil.copytree(os.environ['CYGNET_SPARK'] + '/tutorials', 'tutorials-spark')"
-BACKEND = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
 
 
 class Daemons:
@@ -176,19 +178,6 @@ def connected(kernel: Kernel, more: str = "") -> str:
 def looked(kernel: Kernel, tasks: int) -> bool:
     """Whether executors have what the driver has, seen by so many tasks. A slow computer warns before."""
     return kernel.run(LOOK.format(tasks=tasks), seconds=400).split()[-1] == "True"
-
-
-def executors(application: str) -> list[int]:
-    """The processes that are executors of a driver."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_text().split("\0")
-        except OSError:
-            continue
-        if BACKEND in words and application in words:
-            found.append(int(process.name))
-    return found
 
 
 def test_executors_have_the_drivers_software_and_nobodys_home(kernel: Kernel) -> None:

@@ -89,7 +89,7 @@ def made(executors: ModuleType, features: dict[str, tuple[str, ...]] | None = No
 @pytest.mark.parametrize(
     ("clusters", "finding"),
     [
-        ({"here": {"kind": "yarn"}}, "cygnet:spark.clusters.here.kind"),
+        ({"here": {"kind": "mesos"}}, "cygnet:spark.clusters.here.kind"),
         ({"here": {}}, "cygnet:spark.clusters.here.kind"),
         ({"none": HERE}, "is the choice of no cluster"),
         ({"Here": HERE}, "cygnet:spark.clusters"),

@@ -61,7 +61,23 @@ class StandaloneCluster(Cluster):
     """Where drivers ask for executors."""
 
 
-AnyCluster = Annotated[KubernetesCluster | StandaloneCluster, Field(discriminator="kind")]
+class YarnCluster(Cluster):
+    """Executors are containers of a YARN that is there already, on machines outside of this cluster."""
+
+    kind: Literal["yarn"]
+    hadoop: dict[str, dict[str, str]] = Field(min_length=1)
+    """What a client of it is told: properties, by the file that has them (core-site, hdfs-site, yarn-site)."""
+    networks: tuple[str, ...] = Field(min_length=1)
+    """Where its machines are, and those of its HDFS, in CIDR notation."""
+    queue: str
+    """Of YARN's scheduler."""
+    history_server: str | None = None
+    """HOST:PORT of the site's own for Spark; none: there is none."""
+    history_folder: str | None = None
+    """What that one reads."""
+
+
+AnyCluster = Annotated[KubernetesCluster | StandaloneCluster | YarnCluster, Field(discriminator="kind")]
 
 
 class SparkSettings(Model):
@@ -118,6 +134,10 @@ def given(pod: Any, cluster: Cluster, owner: Owner, settings: SparkSettings, tol
     """The session's pod with what its user's Spark is told, which is a Secret of that session, in the folder `told`."""
     pod.metadata.labels[CLUSTER] = cluster.name
     container = pod.spec.containers[0]
+    if isinstance(cluster, YarnCluster):
+        # Where a driver is reached from outside: known when Kubernetes has chosen the machine.
+        there = {"fieldRef": {"fieldPath": "status.hostIP"}}
+        container.env.append({"name": "CYGNET_NODE", "valueFrom": there})
     # The last one is SparkConnector's own, for what it shows.
     variables = {"CYGNET_SPARK": settings.view, "CYGNET_CLUSTER": told, "SPARK_CLUSTER_NAME": cluster.name}
     for name, value in variables.items():

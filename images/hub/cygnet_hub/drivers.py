@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cygnet_hub.clusters import Cluster, KubernetesCluster, Owner, StandaloneCluster
+from cygnet_hub.clusters import Cluster, KubernetesCluster, Owner, StandaloneCluster, YarnCluster
 
 TOLD = "/etc/cygnet/spark"
 """Where a session has what is written here, and executors have the secret."""
@@ -21,21 +21,25 @@ PORTS = 16
 """How many drivers a session may have, each with the next ports."""
 DRIVER_PORTS = ((DRIVER_PORT, PORTS), (BLOCKS_PORT, PORTS))
 """Where executors reach their driver: each the first of so many."""
+DRIVERS_OUTSIDE = 4
+"""How many drivers a session may have whose executors are outside of the cluster: each takes two ports of all nodes."""
 HEAP = 0.6
 """Which part of an executor's memory is Java's; the rest is for Python and what it loads."""
 HISTORY = ".local/share/spark-history"
 """In the home: what drivers did."""
 
 
-def files(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, str]:
+def files(cluster: Cluster, owner: Owner, secret: str = "", port: int = 0) -> dict[str, str]:
     """What a session has in the folder TOLD, by names of files, whatever its cluster is."""
     return {
-        "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in defaults(cluster, owner, secret).items()),
+        "spark-defaults.conf": "".join(
+            f"{key} {value}\n" for key, value in defaults(cluster, owner, secret, port).items()
+        ),
         "sparkconnector_bundles.json": json.dumps(bundles(cluster.bundles)),
     }
 
 
-def defaults(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, Any]:
+def defaults(cluster: Cluster, owner: Owner, secret: str = "", port: int = 0) -> dict[str, Any]:
     """Spark's settings, with which `SparkSession.builder.getOrCreate()` has executors; users may change them.
 
     What limits them is not here: what each kind has for that does not ask what a driver was told. What is known in the
@@ -45,10 +49,9 @@ def defaults(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, Any]
         cluster: Which one.
         owner: Of whose session.
         secret: Of the cluster, where drivers are told it in their settings.
+        port: The first of those by which this session's drivers are reached from outside, where they are.
     """
     return {
-        **(_kubernetes(cluster, owner) if isinstance(cluster, KubernetesCluster) else {}),
-        **(_standalone(cluster, secret) if isinstance(cluster, StandaloneCluster) else {}),
         "spark.executor.cores": cluster.cores,
         "spark.executor.memory": f"{heap_mib(cluster)}m",
         "spark.driver.port": DRIVER_PORT,
@@ -71,6 +74,10 @@ def defaults(cluster: Cluster, owner: Owner, secret: str = "") -> dict[str, Any]
         # The page of a driver is to be looked at.
         "spark.ui.killEnabled": "false",
         **(history(owner.home, cluster.history_days) if cluster.history_days else {}),
+        # A kind may have other ports than these.
+        **(_kubernetes(cluster, owner) if isinstance(cluster, KubernetesCluster) else {}),
+        **(_standalone(cluster, secret) if isinstance(cluster, StandaloneCluster) else {}),
+        **(_yarn(cluster, port) if isinstance(cluster, YarnCluster) else {}),
     }
 
 
@@ -110,6 +117,40 @@ def _standalone(cluster: StandaloneCluster, secret: str) -> dict[str, Any]:
         "spark.cores.max": cluster.max * cluster.cores,
         # What workers run as Java: it takes the driver's software, or says why it cannot.
         "spark.executorEnv.JAVA_HOME": "@CYGNET_SPARK@/executors",
+    }
+
+
+def _yarn(cluster: YarnCluster, port: int) -> dict[str, Any]:
+    """The driver asks YARN, which starts a process of Spark's for it (the "application master"), and that executors.
+
+    Both are Spark of the repository, by the name of the very folder, so that nothing is uploaded but settings. The
+    secret of an application is made by Spark, which hands it over to YARN with the user's other credentials.
+    """
+    folder = "@CYGNET_SPARK@"
+    return {
+        "spark.master": "yarn",
+        "spark.yarn.queue": cluster.queue,
+        "spark.yarn.jars": f"local:{folder}/python/pyspark/jars/*",
+        # What YARN runs as Java: it takes the driver's software, or says why it cannot.
+        "spark.executorEnv.JAVA_HOME": f"{folder}/executors",
+        "spark.yarn.appMasterEnv.JAVA_HOME": f"{folder}/executors",
+        "spark.executor.memoryOverhead": f"{round(cluster.memory_gib * 1024) - heap_mib(cluster)}m",
+        # A driver is told the port that it has in its pod, and executors come to the node: both have one number.
+        "spark.driver.port": port,
+        "spark.driver.blockManager.port": port + DRIVERS_OUTSIDE,
+        "spark.port.maxRetries": DRIVERS_OUTSIDE - 1,
+        # Executors of all users share the addresses of their machines.
+        "spark.blockManager.port": 0,
+        # A ticket is renewed in the session; of it Spark gets what executors need for HDFS.
+        "spark.kerberos.renewal.credentials": "ccache",
+        # The page of a driver is not YARN's to show: its owner comes from the session itself.
+        "spark.hadoop.yarn.web-proxy.address": "127.0.0.1:0",
+        **({"spark.yarn.historyServer.address": cluster.history_server} if cluster.history_server else {}),
+        **(
+            {"spark.eventLog.enabled": "true", "spark.eventLog.dir": cluster.history_folder}
+            if cluster.history_folder
+            else {}
+        ),
     }
 
 

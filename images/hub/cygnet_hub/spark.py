@@ -1,15 +1,16 @@
 """Clusters for Spark: what a session gets that has one, just before it starts, and what is taken away after its end.
 
 A session has settings with which Spark finds its cluster by itself, and a secret that driver and executors share. With
-one of kind `kubernetes` it gets a namespace of its own besides, and the right to make pods there. What pods there may
-be, Kubernetes decides: by its level `restricted`, by a quota, and by the admission policy that the stack makes
-(components/spark.py), which asks for the image and the user's own number.
+one of kind `kubernetes` it gets a namespace of its own besides, and the right to make pods there; with one of kind
+`yarn`, ports of its node. What pods there may be, Kubernetes decides: by its level `restricted`, by a quota, and by the
+admission policy that the stack makes (components/spark.py), which asks for the image and the user's own number.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import secrets
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner.clients import load_config, shared_client
 from kubespawner.slugs import is_valid_label, safe_slug
 
-from cygnet_hub import counted, executors, standalone
+from cygnet_hub import counted, executors, standalone, yarn
 from cygnet_hub.clusters import (
     NONE,
     OPTION,
@@ -31,6 +32,7 @@ from cygnet_hub.clusters import (
     Owner,
     SparkSettings,
     StandaloneCluster,
+    YarnCluster,
     given,
 )
 from cygnet_hub.drivers import TOLD
@@ -41,7 +43,9 @@ from cygnet_hub.start import Refusal
 KEYS = Path("/etc/cygnet/secrets")
 """Where the hub has the secrets of standalone clusters, by their names."""
 _STALE_SECONDS = 600
-_NOT_FOUND = 404
+_TRIES = 10
+"""How often ports are chosen that somebody else has taken meanwhile."""
+_NOT_FOUND, _INVALID = 404, 422
 
 
 class Executors:
@@ -70,7 +74,8 @@ class Executors:
         owner = Owner.of(manifest)
         try:
             await self._sweep(spawner, owner.slug)
-            for step in made(cluster, owner, self._settings):
+            port = await _ports(cluster, owner) if isinstance(cluster, YarnCluster) else 0
+            for step in made(cluster, owner, self._settings, port):
                 await asyncio.gather(*(_create(kind, body) for kind, body in step))
         except AWAY as error:
             spawner.log.error("%s: no cluster for Spark: %s", spawner._log_name, error)
@@ -118,13 +123,23 @@ class Executors:
         for delete in (
             core.delete_collection_namespaced_service_account,
             core.delete_collection_namespaced_secret,
+            core.delete_collection_namespaced_service,
             networking.delete_collection_namespaced_network_policy,
         ):
             await delete(sessions, label_selector=selector, _request_timeout=SECONDS)
 
 
-def made(cluster: AnyCluster, owner: Owner, settings: SparkSettings) -> list[list[Manifest]]:
-    """All that is made for a session, in steps. Raises OSError where the hub does not know the cluster's secret."""
+def made(cluster: AnyCluster, owner: Owner, settings: SparkSettings, port: int = 0) -> list[list[Manifest]]:
+    """All that is made for a session, in steps. Raises OSError where the hub does not know the cluster's secret.
+
+    Args:
+        cluster: Which one was chosen.
+        owner: Of whose session.
+        settings: What all clusters have in common.
+        port: The first by which drivers are reached from outside, where they are.
+    """
+    if isinstance(cluster, YarnCluster):
+        return yarn.made(cluster, owner, port)
     if isinstance(cluster, StandaloneCluster):
         # Read each time: it may have been made anew.
         secret = (KEYS / f"spark-{cluster.name}").read_text(encoding="ascii").strip()
@@ -153,6 +168,26 @@ def choices(clusters: Sequence[AnyCluster]) -> dict[str, dict[str, Any]]:
     return {name: {**one, "kubespawner_override": {}} for name, one in {NONE: without, **there}.items()}
 
 
+async def _ports(cluster: YarnCluster, owner: Owner) -> int:
+    """Takes ports of nodes for a session; gives the first. Raises Refusal where there are none."""
+    core = shared_client("CoreV1Api")
+    found = (await core.list_namespaced_service(owner.sessions, _request_timeout=SECONDS)).items
+    taken = {one.node_port for service in found for one in service.spec.ports or () if one.node_port}
+    for port in itertools.islice(yarn.free(taken), _TRIES):
+        try:
+            await _create(*yarn.service(cluster, owner, port))
+        except ApiException as error:
+            if error.status != _INVALID:
+                raise
+        else:
+            return port
+    raise Refusal(
+        503,
+        "There are as many sessions with this cluster as can be reached. Try again later, or start without one.",
+        counted.OTHER,
+    )
+
+
 async def _gone(deleting: Awaitable[Any]) -> None:
     try:
         await deleting
@@ -167,6 +202,7 @@ _MAKERS: dict[str, tuple[str, str]] = {
     "PersistentVolumeClaim": ("CoreV1Api", "create_namespaced_persistent_volume_claim"),
     "ResourceQuota": ("CoreV1Api", "create_namespaced_resource_quota"),
     "Secret": ("CoreV1Api", "create_namespaced_secret"),
+    "Service": ("CoreV1Api", "create_namespaced_service"),
     "ServiceAccount": ("CoreV1Api", "create_namespaced_service_account"),
     "RoleBinding": ("RbacAuthorizationV1Api", "create_namespaced_role_binding"),
     "NetworkPolicy": ("NetworkingV1Api", "create_namespaced_network_policy"),
