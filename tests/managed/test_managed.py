@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 from testinfra.host import Host
+from websocket import WebSocketException
 
 from components.kubectl import kubectl
 from operations import down, up
@@ -120,7 +121,9 @@ def test_a_client_that_was_killed_mounts_again_for_sessions_that_run(stack: Live
     with session(stack, "physicist") as visitor:
         worker = nodes[stack.session_machine("physicist")]
         worker.check_output("kill -9 $(pidof swfs)")
-        until(lambda: visitor.run(look) == "True\n", "the session sees it again", seconds=60, through=KernelError)
+        # A kernel is a program of a release: without the mount it does not even start.
+        not_yet = (KernelError, WebSocketException)
+        until(lambda: visitor.run(look) == "True\n", "the session sees it again", seconds=60, through=not_yet)
 
 
 def test_a_second_up_changes_nothing(stack: LiveStack) -> None:

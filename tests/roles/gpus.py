@@ -61,7 +61,7 @@ def driver(inside: Host, folder: Path) -> Iterator[None]:
             check=True,
         )  # fmt: skip
         target = f"{LIBRARIES}/{library.name}"
-        inside.check_output(f"printf %s {library.read_bytes().hex()} | python3 -c %s %s", write_program, target)
+        inside.check_output(f"printf %%s {library.read_bytes().hex()} | python3 -c %s %s", write_program, target)
     made = [
         f"ln -sf libnvidia-ml.so.{DRIVER} {LIBRARIES}/libnvidia-ml.so.1",
         f"ln -sf libcuda.so.{DRIVER} {LIBRARIES}/libcuda.so.1",
