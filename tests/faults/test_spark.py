@@ -65,21 +65,14 @@ def _own_stack_only() -> None:
 @pytest.fixture(scope="module")
 def cluster(stack: LiveStack, request: pytest.FixtureRequest) -> str:
     """The first cluster that the stack offers, of the kind that the test is for."""
-    if (name := spark_executors.cluster_of_kind(stack, request.param)) is None:
-        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark of kind {request.param}: cygnet:spark.clusters")
-    return name
+    return spark_executors.cluster_or_skip(stack, request.param)
 
 
 @pytest.fixture(scope="module")
 def analyst(stack: LiveStack, cluster: str) -> Iterator[Visitor]:
     """A user with a session that has the cluster."""
-    visitor = Visitor(stack, "physicist")
-    visitor.stop()
-    try:
-        visitor.start(spark=cluster)
+    with spark_executors.session_with(stack, cluster, "physicist") as visitor:
         yield visitor
-    finally:
-        visitor.stop()
 
 
 @pytest.fixture

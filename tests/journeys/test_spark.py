@@ -120,9 +120,7 @@ EXECUTOR_PORT, DRIVER_PORT = 40200, 40000
 @pytest.fixture(scope="module")
 def cluster(stack: LiveStack, request: pytest.FixtureRequest) -> str:
     """The first cluster that the stack offers, of the kind that the test is for."""
-    if (name := spark_executors.cluster_of_kind(stack, request.param)) is None:
-        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark of kind {request.param}: cygnet:spark.clusters")
-    return name
+    return spark_executors.cluster_or_skip(stack, request.param)
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +138,9 @@ def areas() -> dict[str, list[tuple[str, str]]]:
 @pytest.fixture(scope="module")
 def analyst(stack: LiveStack, cluster: str) -> Iterator[Visitor]:
     """A user with a session that has a cluster."""
-    visitor = Visitor(stack, "physicist")
-    visitor.stop()
-    try:
-        visitor.start(spark=cluster)
+    with spark_executors.session_with(stack, cluster, "physicist") as visitor:
         visitor.run(PACKAGE)
         yield visitor
-    finally:
-        visitor.stop()
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +155,8 @@ def notebook(analyst: Visitor) -> Iterator[Kernel]:
 @pytest.fixture(scope="module")
 def neighbour(stack: LiveStack, cluster: str) -> Iterator[Visitor]:
     """Another one."""
-    visitor = Visitor(stack, "neighbour")
-    visitor.stop()
-    try:
-        visitor.start(spark=cluster)
+    with spark_executors.session_with(stack, cluster, "neighbour") as visitor:
         yield visitor
-    finally:
-        visitor.stop()
 
 
 @BOTH_KINDS

@@ -1,8 +1,13 @@
-"""Executors of a live stack's clusters for Spark, of any kind, as an operator sees them."""
+"""A live stack's clusters for Spark, of any kind: sessions that have one, and executors as an operator sees them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from tests.live.stack import LiveStack
+from tests.live.visitor import Visitor
 
 # What looks for itself finds nothing: its own words are not what they mean.
 _PROCESSES = "grep -la '[E]xecutorBackend' /proc/[0-9]*/cmdline 2>/dev/null || true"
@@ -11,6 +16,25 @@ _PROCESSES = "grep -la '[E]xecutorBackend' /proc/[0-9]*/cmdline 2>/dev/null || t
 def cluster_of_kind(stack: LiveStack, kind: str) -> str | None:
     """The first cluster of that kind which the stack offers, if there is one."""
     return next((name for name, other in sorted(stack.parts["spark"]["kinds"].items()) if other == kind), None)
+
+
+def cluster_or_skip(stack: LiveStack, kind: str) -> str:
+    """The same, for a test that needs one."""
+    if (name := cluster_of_kind(stack, kind)) is None:
+        pytest.skip(f"the stack '{stack.name}' has no cluster for Spark of kind {kind}: cygnet:spark.clusters")
+    return name
+
+
+@contextmanager
+def session_with(stack: LiveStack, cluster: str, user: str) -> Iterator[Visitor]:
+    """A user with a new session that has the cluster; it is stopped at the end."""
+    visitor = Visitor(stack, user)
+    visitor.stop()
+    try:
+        visitor.start(spark=cluster)
+        yield visitor
+    finally:
+        visitor.stop()
 
 
 def place(stack: LiveStack, user: str) -> str | None:

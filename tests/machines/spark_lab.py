@@ -1,5 +1,6 @@
 """A notebook server of the session's image with Spark as the repository has it, and daemons of a cluster beside it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import requests
 from engine.progress import Progress
 from software import build
 from tests.live.kernel import Kernel
+from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.ports import free_ports
 from tests.live.waiting import until
 from tests.machines import image_root
@@ -129,3 +131,21 @@ def executors(application: str) -> list[int]:
         if application in words and any(word.endswith(_BACKEND) for word in words):
             found.append(int(process.name))
     return found
+
+
+def assert_same_model(kernel: Kernel, kind: str) -> None:
+    """The pipeline of the tutorials ends in the model in which it ends without a cluster of that kind.
+
+    It is the notebook that users with a cluster find in their home; its events are the same wherever they are made.
+    """
+    kernel.run(GIVE)
+    areas = {}
+    for name, master in ((kind, ""), ("local", "--master local[2] ")):
+        kernel.run(f"import os; os.environ['PYSPARK_SUBMIT_ARGS'] = {master!r} + os.environ['PYSPARK_SUBMIT_ARGS']")
+        ran = run_notebook(kernel, "pipeline.ipynb", folder="tutorials-spark", seconds=500, cell_seconds=400)
+        kernel.run(CLEAN)
+        assert (ran.failure, ran.errors, ran.not_run) == ("", [], []), ran.text
+        areas[name] = re.findall(r"area: model (0\.\d+), .*, search (0\.\d+)", ran.text)
+        print(name, ran.seconds, areas[name])
+    assert areas[kind]
+    assert areas[kind] == areas["local"]

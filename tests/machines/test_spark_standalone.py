@@ -5,7 +5,6 @@ ends, is the test.
 """
 
 import os
-import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from cygnet_hub import clusters, drivers
 from components import spark_standalone
 from components.spark_config import StandaloneConfig
 from tests.live.kernel import Kernel, KernelError
-from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.ports import free_ports
 from tests.live.waiting import until
 from tests.machines import image_root, spark_lab
@@ -27,7 +25,6 @@ from tests.machines.spark_lab import (
     CLUSTER,
     CONNECT,
     ENVIRONMENT,
-    GIVE,
     SPARK,
     USERS,
     ask,
@@ -192,19 +189,8 @@ def test_executors_have_the_drivers_software_and_nobodys_home(kernel: Kernel) ->
 
 
 def test_a_pipeline_ends_in_the_model_that_it_ends_in_without_a_cluster(lab: str, kernel: Kernel) -> None:
-    """The notebook that users with a cluster find in their home; its events are the same wherever they are made."""
     assert lab
-    kernel.run(GIVE)
-    areas = {}
-    for kind, master in (("standalone", ""), ("local", "--master local[2] ")):
-        kernel.run(f"import os; os.environ['PYSPARK_SUBMIT_ARGS'] = {master!r} + os.environ['PYSPARK_SUBMIT_ARGS']")
-        ran = run_notebook(kernel, "pipeline.ipynb", folder="tutorials-spark", seconds=500, cell_seconds=400)
-        kernel.run(CLEAN)
-        assert (ran.failure, ran.errors, ran.not_run) == ("", [], []), ran.text
-        areas[kind] = re.findall(r"area: model (0\.\d+), .*, search (0\.\d+)", ran.text)
-        print(kind, ran.seconds, areas[kind])
-    assert areas["standalone"]
-    assert areas["standalone"] == areas["local"]
+    spark_lab.assert_same_model(kernel, "standalone")
 
 
 def test_a_master_that_is_started_anew_goes_on(kernel: Kernel, daemons: Daemons) -> None:

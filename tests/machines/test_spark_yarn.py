@@ -4,7 +4,6 @@ Executors come to the driver by the ports of a machine that the session has, as 
 """
 
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -16,7 +15,6 @@ import pytest
 from cygnet_hub import clusters, yarn
 
 from tests.live.kernel import Kernel, KernelError
-from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.ports import HOST, listens
 from tests.live.waiting import until
 from tests.machines import hadoop, image_root, spark_lab
@@ -26,7 +24,6 @@ from tests.machines.spark_lab import (
     CLUSTER,
     CONNECT,
     ENVIRONMENT,
-    GIVE,
     HOME,
     SPARK,
     USERS,
@@ -199,18 +196,7 @@ def test_the_page_of_a_driver_is_the_sessions_to_show(lab: str, kernel: Kernel) 
 
 
 def test_a_pipeline_ends_in_the_model_that_it_ends_in_without_a_cluster(kernel: Kernel) -> None:
-    """The notebook that users with a cluster find in their home; its events are the same wherever they are made."""
-    kernel.run(GIVE)
-    areas = {}
-    for kind, master in (("yarn", ""), ("local", "--master local[2] ")):
-        kernel.run(f"import os; os.environ['PYSPARK_SUBMIT_ARGS'] = {master!r} + os.environ['PYSPARK_SUBMIT_ARGS']")
-        ran = run_notebook(kernel, "pipeline.ipynb", folder="tutorials-spark", seconds=500, cell_seconds=400)
-        kernel.run(CLEAN)
-        assert (ran.failure, ran.errors, ran.not_run) == ("", [], []), ran.text
-        areas[kind] = re.findall(r"area: model (0\.\d+), .*, search (0\.\d+)", ran.text)
-        print(kind, ran.seconds, areas[kind])
-    assert areas["yarn"]
-    assert areas["yarn"] == areas["local"]
+    spark_lab.assert_same_model(kernel, "yarn")
 
 
 def test_a_resource_manager_that_is_started_anew_costs_no_job(kernel: Kernel, site: Hadoop) -> None:
