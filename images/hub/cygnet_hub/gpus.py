@@ -243,12 +243,17 @@ class WaitingHandler(BaseHandler):
         return pool
 
 
+_STEPS = ((90, 30), (10, 5), (0, 1))
+"""From how many minutes on an estimate is told in steps of how many: nobody knows it better."""
+
+
 def expected(at: float | None) -> str:
     """When it may be one's turn, as people read it; nothing where nothing tells."""
     if at is None:
         return ""
     minutes = max(1, round((at - time.time()) / 60))
-    return f" Expected in about {duration(minutes * 60)}."
+    step = next(step for least, step in _STEPS if minutes >= least)
+    return f" Expected in about {duration(step * round(minutes / step) * 60)}."
 
 
 def _gpus(entry: Entry) -> str:
