@@ -101,7 +101,9 @@ def nodes(offered: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_a_person_analyses_with_software_that_a_pod_mounts(stack: LiveStack) -> None:
     with session(stack, "physicist") as visitor:
-        assert visitor.run("import ROOT; print(ROOT.TH1F('h', '', 1, 0, 1).GetName())", seconds=120).endswith("h\n")
+        # ROOT may warn besides.
+        printed = visitor.run("import ROOT; print(ROOT.TH1F('h', '', 1, 0, 1).GetName())", seconds=120)
+        assert "h" in printed.splitlines()
         assert visitor.run("open('kept', 'w').write('x'); print('written')") == "written\n"
     with session(stack, "physicist") as visitor:
         assert visitor.run("print(open('kept').read())") == "x\n"
