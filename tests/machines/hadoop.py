@@ -100,6 +100,8 @@ class Hadoop:
                     "namenode.http-address", "datanode.address", "datanode.http.address", "datanode.ipc.address",
                 )},
                 "dfs.namenode.datanode.registration.ip-hostname-check": "false",
+                # Nobody makes folders for its users here.
+                "dfs.permissions.enabled": "false",
             },
             "yarn-site": {
                 **self.yarn_site,
