@@ -56,7 +56,6 @@ def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
     until(lambda: _is_ready(stack, dead), f"{dead} is back", seconds=60)
 
 
-@pytest.mark.nightly
 @pytest.mark.timeout(600, func_only=True)
 def test_a_worker_is_added_and_drained_before_it_goes(stack: LiveStack, started: Callable[[str], Visitor]) -> None:
     workers = stack.group("worker")
