@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from components.errors import CygnetError
+from tests.live import spark_executors
 from tests.live.kernel import Kernel, KernelError
 from tests.live.stack import LiveStack
-from tests.live.visitor import Visitor
 
 EXECUTORS: Final = (1, 2, 4)
 EVENTS: Final = 2_000_000
@@ -39,23 +39,16 @@ _ROUNDED: Final = 20
 
 def spark(stack: LiveStack, repetitions: int) -> Mapping[str, float]:
     """Seconds of iterations with 1, 2 and 4 executors, and with as many threads; there are `repetitions` of each."""
-    kinds = stack.parts["spark"]["kinds"]
     # Executors of a group have no user's home.
-    cluster = next((name for name in sorted(kinds) if kinds[name] == "kubernetes"), None)
-    if cluster is None:
+    if (cluster := spark_executors.cluster_of_kind(stack, "kubernetes")) is None:
         raise CygnetError(f"stack {stack.name} has no cluster for Spark of kind kubernetes: cygnet:spark.clusters")
     name = next(name for name in stack.accounts if name not in stack.admins)
-    visitor = Visitor(stack, name)
-    visitor.stop()  # it may be one without a cluster
-    try:
-        visitor.start(spark=cluster)
+    with spark_executors.session_with(stack, cluster, name) as visitor:
         folder = visitor.run(f"import os; print(os.environ['HOME'] + '/{_FOLDER}')").strip()
         try:
             return measured(visitor.kernel(), folder, iterations=repetitions)
         finally:
             visitor.run(f"import shutil; shutil.rmtree({folder!r}, ignore_errors=True)")
-    finally:
-        visitor.stop()
 
 
 def measured(
