@@ -3,8 +3,6 @@
 On a stack of its own, in the shape of such a service; the stack of the other tests has one control plane.
 """
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -12,10 +10,10 @@ from http import HTTPStatus
 import pytest
 from requests import RequestException
 
-from components.local_machines import names, nspawn, processes
+from components.local_machines import nspawn
 from operations.stack import Stack
 from tests.faults.conftest import PLANES_STACK
-from tests.live import own
+from tests.live import machines, own
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor, http_session
 from tests.live.waiting import until
@@ -62,7 +60,7 @@ def test_it_moves_when_that_one_dies_and_sessions_go_on(
     dead = _holder(stack)
 
     began = time.monotonic()
-    _kill(stack, dead)
+    machines.pull_the_plug(stack, dead)
     until(lambda: stack.items("nodes"), "the API answers", seconds=15, through=AssertionError)
     api = time.monotonic() - began
     assert _holder(stack, but=dead) != dead
@@ -74,7 +72,7 @@ def test_it_moves_when_that_one_dies_and_sessions_go_on(
         print(f"\n{dead} died: the API answered after {api:.1f} s, the hub's page after {page:.0f} s")
 
     had = _holder(stack, but=dead)
-    _up(stack)
+    machines.bring_back(stack)
     until(lambda: _works(stack, dead), f"{dead} is back", seconds=120)
     assert _holder(stack) == had, "it does not move without need"
 
@@ -82,7 +80,7 @@ def test_it_moves_when_that_one_dies_and_sessions_go_on(
 def test_one_that_lost_all_it_had_joins_again(stack: LiveStack) -> None:
     for lost in ("control-plane-2", "control-plane-1"):  # by the first one the others had joined
         nspawn.remove_machine(stack.name, lost, lambda _: None)
-        _up(stack)
+        machines.bring_back(stack)
         until(lambda: _works(stack, lost), f"{lost} is back", seconds=120)  # noqa: B023 - it is over before the next one
         assert len(stack.items("nodes")) == len(stack.machines)
         members = stack.kubectl(*_ETCDCTL, "member", "list").splitlines()
@@ -123,14 +121,3 @@ def _works(stack: LiveStack, machine: str) -> bool:
 
 def _page_answers(stack: LiveStack) -> bool:
     return http_session(stack.ca_file).get(f"{stack.url}/hub/login", timeout=2).status_code == HTTPStatus.OK
-
-
-def _up(stack: LiveStack) -> None:
-    Stack(stack.name).pulumi("up", "--yes", "--skip-preview")
-
-
-def _kill(stack: LiveStack, machine: str) -> None:
-    """As if its plug was pulled: the machine's process 1 takes all others with it."""
-    first = processes.of(names.machine_folder(stack.name, machine)).first
-    assert first, f"{machine} does not run"
-    os.kill(first, signal.SIGKILL)

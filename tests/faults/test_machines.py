@@ -1,7 +1,5 @@
 """Machines die, restart, come and go; users' work and homes stay."""
 
-import os
-import signal
 import subprocess
 from collections.abc import Callable
 from copy import deepcopy
@@ -9,8 +7,8 @@ from copy import deepcopy
 import pytest
 from requests import RequestException
 
-from components.local_machines import names, processes
 from operations.stack import Stack
+from tests.live import machines
 from tests.live.own import CONFIG, write_config
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
@@ -21,11 +19,12 @@ def test_the_control_plane_restarts_and_sessions_go_on(stack: LiveStack, started
     physicist = started("physicist")
     physicist.kernel().run("answer = 42")
     (identity,) = physicist.kernels()
-    booted = _boot_time(stack, "control-plane-1")
+    booted = machines.boot_time(stack, "control-plane-1")
 
     subprocess.run([*stack.ssh("control-plane-1"), "systemctl", "reboot"], timeout=30, check=False)
 
-    until(lambda: _boot_time(stack, "control-plane-1") != booted, "it has restarted", seconds=60, through=RuntimeError)
+    restarted = lambda: machines.boot_time(stack, "control-plane-1") != booted  # noqa: E731 - read at once
+    until(restarted, "it has restarted", seconds=60, through=RuntimeError)
     until(physicist.is_ready, "the hub knows the session again", seconds=120, through=RequestException)
     until(physicist.kernels, "the session can be reached again", seconds=60, through=RequestException)
     assert physicist.kernel(identity).run("print(answer)") == "42\n"
@@ -40,8 +39,8 @@ def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
     physicist.kernel().run("open('kept.txt', 'w').write('42')")
     dead = stack.session_machine(physicist.name)
 
-    _kill(stack, dead)
-    until(lambda: not _is_ready(stack, dead), f"{dead} is seen to be dead", seconds=60)
+    machines.pull_the_plug(stack, dead)
+    until(lambda: not machines.is_ready(stack, dead), f"{dead} is seen to be dead", seconds=60)
     neighbour = started("neighbour")
     assert stack.session_machine(neighbour.name) != dead
 
@@ -53,7 +52,7 @@ def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
     assert physicist.kernel().run("print(open('kept.txt').read())") == "42\n"
 
     _up(stack, len(stack.group("worker")) + 1)
-    until(lambda: _is_ready(stack, dead), f"{dead} is back", seconds=60)
+    until(lambda: machines.is_ready(stack, dead), f"{dead} is back", seconds=60)
 
 
 @pytest.mark.timeout(600, func_only=True)
@@ -62,7 +61,7 @@ def test_a_worker_is_added_and_drained_before_it_goes(stack: LiveStack, started:
     new = f"worker-{len(workers) + 1}"
     if new not in _nodes(stack):
         _up(stack, len(workers) + 1)
-    assert _is_ready(stack, new)
+    assert machines.is_ready(stack, new)
 
     with stack.closed(*workers):
         physicist = started("physicist")
@@ -80,25 +79,8 @@ def _up(stack: LiveStack, workers: int) -> None:
     config = deepcopy(CONFIG)
     config["cygnet:machines"]["groups"]["worker"]["count"] = workers
     write_config(Stack(stack.name), config)
-    Stack(stack.name).pulumi("up", "--yes", "--skip-preview")
+    machines.bring_back(stack)
 
 
 def _nodes(stack: LiveStack) -> list[str]:
     return [node["metadata"]["name"] for node in stack.items("nodes")]
-
-
-def _kill(stack: LiveStack, machine: str) -> None:
-    """As if its plug was pulled: the machine's process 1 takes all others with it."""
-    first = processes.of(names.machine_folder(stack.name, machine)).first
-    assert first, f"{machine} does not run"
-    os.kill(first, signal.SIGKILL)
-
-
-def _is_ready(stack: LiveStack, machine: str) -> bool:
-    (node,) = (node for node in stack.items("nodes") if node["metadata"]["name"] == machine)
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
-
-
-def _boot_time(stack: LiveStack, machine: str) -> str:
-    """When the machine's systemd started; the kernel is the host's."""
-    return str(stack.host(machine).check_output("systemctl show --property=UserspaceTimestampMonotonic"))
