@@ -74,9 +74,11 @@ def _wait(props: dict[str, Any]) -> None:
     kubeconfig, namespace, digest = props["kubeconfig"], props["namespace"], props["digest"]
     inside = f"--namespace={namespace}"
     pods = json.loads(kubectl(kubeconfig, "get", "pods", inside, "--output=json"))["items"]
-    for pod in [pod["metadata"]["name"] for pod in pods if _is_ready(pod)]:
+    ready = [pod["metadata"]["name"] for pod in pods if _is_ready(pod)]
+    if ready:
         # When anything of a pod changes, its machine looks at the pod's Secrets at once.
-        kubectl(kubeconfig, "annotate", "pod", pod, inside, "--overwrite", f"cygnet.io/told={digest}")
+        kubectl(kubeconfig, "annotate", "pod", *ready, inside, "--overwrite", f"cygnet.io/told={digest}")
+    for pod in ready:
         if not _goes_by(kubeconfig, namespace, pod, digest):
             said = kubectl(kubeconfig, "logs", pod, inside, "--tail=5")
             raise CygnetError(

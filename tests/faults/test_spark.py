@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live import spark_executors
+from tests.live import machines, spark_executors
 from tests.live.kernel import Kernel
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
@@ -122,9 +122,7 @@ def test_a_machine_that_is_emptied_costs_time_and_no_job(stack: LiveStack, analy
 
 @OF_PODS
 def test_a_machine_that_starts_anew_costs_time_and_no_job(stack: LiveStack, analyst: Visitor, notebook: Kernel) -> None:
-    session, others = stack.session_machine(analyst.name), stack.group("worker")
-    if stack.name == "local" or len(others) < 2:
-        pytest.skip("needs two workers, and a stack whose machines may be hurt, which 'local' is not")
+    session = _with_a_machine_to_hurt(stack, analyst)
     connected(notebook)
     with stack.closed(session):
         notebook.begin(work(80, 1.5))
@@ -132,14 +130,37 @@ def test_a_machine_that_starts_anew_costs_time_and_no_job(stack: LiveStack, anal
         lost = pods[0]["spec"]["nodeName"]
         assert lost != session
         time.sleep(5)
-        booted = _boot_time(stack, lost)
+        booted = machines.boot_time(stack, lost)
         subprocess.run([*stack.ssh(lost), "systemctl", "reboot"], timeout=30, check=False)
     assert notebook.run("print(total)", seconds=400).strip().endswith("3160")
-    until(lambda: _boot_time(stack, lost) != booted, f"{lost} is back", seconds=120, through=RuntimeError)
-    until(lambda: _is_ready(stack, lost), f"{lost} takes sessions again", seconds=120)
+    until(lambda: machines.boot_time(stack, lost) != booted, f"{lost} is back", seconds=120, through=RuntimeError)
+    until(lambda: machines.is_ready(stack, lost), f"{lost} takes sessions again", seconds=120)
     if spark_executors.cluster_of_kind(stack, "standalone"):
         daemons = ("pods", "--all", "--namespace=spark", "--for=condition=Ready")
         stack.kubectl("wait", *daemons, "--timeout=180s", seconds=190)
+
+
+@OF_PODS
+def test_a_machine_that_is_lost_costs_time_and_no_job(stack: LiveStack, analyst: Visitor, notebook: Kernel) -> None:
+    session = _with_a_machine_to_hurt(stack, analyst)
+    connected(notebook)
+    with stack.closed(session):
+        notebook.begin(work(60, 1.5))
+        pods = until(lambda: spark_executors.pods(stack, analyst.name), "it has executors", seconds=120)
+        lost = pods[0]["spec"]["nodeName"]
+        assert lost != session
+        time.sleep(5)
+    try:
+        began = time.monotonic()
+        machines.pull_the_plug(stack, lost)
+        gone = {pod["metadata"]["name"] for pod in pods}
+        until(lambda: not gone & _executors(stack, analyst), "its executors count no more", seconds=150)
+        print(f"executors of a lost machine are gone after {time.monotonic() - began:.0f} s")
+        assert notebook.run("print(total)", seconds=400).strip().endswith("1770")
+        print(f"its job has ended after {time.monotonic() - began:.0f} s")
+    finally:
+        machines.bring_back(stack)
+        until(lambda: machines.is_ready(stack, lost), f"{lost} takes sessions again", seconds=120)
 
 
 @OF_PODS
@@ -188,11 +209,15 @@ def test_a_second_user_gets_a_share_or_waits_and_sees_nothing_of_the_first(
         second.stop()
 
 
-def _is_ready(stack: LiveStack, machine: str) -> bool:
-    (node,) = (node for node in stack.items("nodes") if node["metadata"]["name"] == machine)
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
+def _with_a_machine_to_hurt(stack: LiveStack, analyst: Visitor) -> str:
+    """The session's machine, which is not that one: executors come to another one while it is closed."""
+    if stack.name == "local" or len(stack.group("worker")) < 2:
+        pytest.skip("needs two workers, and a stack whose machines may be hurt, which 'local' is not")
+    return stack.session_machine(analyst.name)
 
 
-def _boot_time(stack: LiveStack, machine: str) -> str:
-    """When the machine's systemd started; the kernel may be another machine's, too."""
-    return str(stack.host(machine).check_output("systemctl show --property=UserspaceTimestampMonotonic"))
+def _executors(stack: LiveStack, analyst: Visitor) -> set[str]:
+    """All that Kubernetes has of them, and counts: what runs, and what it takes to run."""
+    place = spark_executors.place(stack, analyst.name)
+    assert place
+    return {pod["metadata"]["name"] for pod in stack.items("pods", "--namespace", place)}
