@@ -2,20 +2,13 @@
 
 All four are Hadoop's own, of the artifact that it publishes for tests of its clients, each a process of the session's
 image: what containers run needs a Python, and libraries, as the driver has them. Nobody has to show who they are.
-
-python -m tests.machines.hadoop ADDRESS: one at an address of this computer, such as that of a local stack's network,
-with the software of stacks that this checkout brings up; until it is ended. It prints what a stack file says of it.
 """
 
 import asyncio
-import json
-import signal
 import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -245,23 +238,26 @@ def node(address: str, ports: Sequence[int], pod: str = HOST) -> Iterator[list[i
         loop.close()
 
 
-def _main(host: str) -> None:
-    for end in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(end, signal.default_int_handler)
+@contextmanager
+def for_stacks(folder: Path, host: str) -> Iterator[dict[str, Any]]:
+    """One whose machine has the software that stacks of this checkout have; gives what a stack file says of it.
+
+    Args:
+        folder: Empty.
+        host: The address at which it is, such as that of this computer in a local stack's network.
+    """
     release, spark = build.ensure("stable"), build.ensure_spark(Progress())
     repository = f"/cvmfs/{SoftwareConfig().repository}"
-    at = {folder: f"{repository}/{folder.name}" for folder in (release, spark)}
-    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as folder:
-        site = Hadoop(Path(folder), host, at)
-        try:
-            site.ready()
-            of = {"core_site": site.core_site, "hdfs_site": {"dfs.replication": "1"}, "yarn_site": site.yarn_site}
-            more = {"networks": [f"{host}/32"], "queue": "lab", "without_kerberos": True}
-            print(json.dumps({"kind": "yarn", "yarn": {**of, **more}}), flush=True)
-            signal.pause()
-        finally:
-            site.close()
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])
+    site = Hadoop(folder, host, {one: f"{repository}/{one.name}" for one in (release, spark)})
+    try:
+        site.ready()
+        yield {
+            "core_site": site.core_site,
+            "hdfs_site": {"dfs.replication": "1"},
+            "yarn_site": site.yarn_site,
+            "networks": [f"{host}/32"],
+            "queue": "lab",
+            "without_kerberos": True,
+        }
+    finally:
+        site.close()

@@ -138,7 +138,6 @@ def assert_same_model(kernel: Kernel, kind: str) -> None:
 
     It is the notebook that users with a cluster find in their home; its events are the same wherever they are made.
     """
-    kernel.run(GIVE)
     areas = {}
     for name, master in ((kind, ""), ("local", "--master local[2] ")):
         kernel.run(f"import os; os.environ['PYSPARK_SUBMIT_ARGS'] = {master!r} + os.environ['PYSPARK_SUBMIT_ARGS']")

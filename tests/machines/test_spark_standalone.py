@@ -190,6 +190,7 @@ def test_executors_have_the_drivers_software_and_nobodys_home(kernel: Kernel) ->
 
 def test_a_pipeline_ends_in_the_model_that_it_ends_in_without_a_cluster(lab: str, kernel: Kernel) -> None:
     assert lab
+    kernel.run(spark_lab.GIVE)
     spark_lab.assert_same_model(kernel, "standalone")
 
 

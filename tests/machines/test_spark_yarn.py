@@ -196,6 +196,7 @@ def test_the_page_of_a_driver_is_the_sessions_to_show(lab: str, kernel: Kernel) 
 
 
 def test_a_pipeline_ends_in_the_model_that_it_ends_in_without_a_cluster(kernel: Kernel) -> None:
+    kernel.run(spark_lab.GIVE)
     spark_lab.assert_same_model(kernel, "yarn")
 
 

@@ -32,6 +32,8 @@ DRIVER_ROLE = "cygnet-spark-driver"
 FOLDERS = {"cvmfs": "/cvmfs", "eos": "/eos"}
 """What executors have of their machine, by the names of claims."""
 _DISK_GIB = 10
+_SILENT_SECONDS = 10
+"""So long after Kubernetes took a machine for lost its executors are; Kubernetes' own choice is five minutes."""
 _COMMAND = ["tini", "--", "sh", "-c", 'exec "$CYGNET_SPARK/start-executor" "$@"', "sh"]
 
 
@@ -151,7 +153,18 @@ def template(owner: Owner) -> dict[str, Any]:
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": 5,
+            # Kubernetes forgets an executor as soon as that is to end, and does not ask its machine before: one of a
+            # machine that is lost is no longer among what its user may have, and its driver knows.
+            "terminationGracePeriodSeconds": 0,
+            "tolerations": [
+                {
+                    "key": f"node.kubernetes.io/{state}",
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": _SILENT_SECONDS,
+                }
+                for state in ("not-ready", "unreachable")
+            ],
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": owner.uid,
