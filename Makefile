@@ -3,8 +3,10 @@ STACK ?= local
 PYTHON ?= python3
 BIN := .venv/bin
 LANES := --numprocesses 2
+# Those that take long come first: two run beside each other.
+LINTERS := ansible-lint mypy ruff rustfmt yamllint shellcheck
 
-.PHONY: help up down test nightly lint unit tools images software lock
+.PHONY: $(LINTERS) help up down test nightly lint unit tools images software lock
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -27,12 +29,25 @@ unit: .venv/.ready ## the tests that need no machine
 
 lint: .venv/.ready ## ruff, mypy, rustfmt, ansible-lint, yamllint, shellcheck
 	@$(BIN)/python -m engine host-packages --tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync $(LINTERS)
+
+ruff:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+mypy:
 	@$(BIN)/mypy
-	@rustfmt --check --edition 2024 engine/rust/*/src/main.rs
-	@$(BIN)/yamllint --strict .
+
+ansible-lint:
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_CONFIG=playbooks/ansible.cfg $(BIN)/ansible-lint --offline -q
+
+rustfmt:
+	@rustfmt --check --edition 2024 engine/rust/*/src/main.rs
+
+yamllint:
+	@$(BIN)/yamllint --strict .
+
+shellcheck:
 	@git grep --untracked -lE '^#!/(usr/)?bin/(env )?(ba)?sh' | xargs shellcheck
 
 tools: .venv/.ready ## every tool of engine/versions.yaml

@@ -34,7 +34,6 @@ def test_the_control_plane_restarts_and_sessions_go_on(stack: LiveStack, started
 def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
     stack: LiveStack, started: Callable[[str], Visitor]
 ) -> None:
-    """The same `up` adds the worker that goes in the next test."""
     physicist = started("physicist")
     physicist.kernel().run("open('kept.txt', 'w').write('42')")
     dead = stack.session_machine(physicist.name)
@@ -51,16 +50,16 @@ def test_a_dead_workers_users_start_elsewhere_and_up_brings_it_back(
     assert stack.session_machine(physicist.name) != dead
     assert physicist.kernel().run("print(open('kept.txt').read())") == "42\n"
 
-    _up(stack, len(stack.group("worker")) + 1)
+    machines.bring_back(stack)
     until(lambda: machines.is_ready(stack, dead), f"{dead} is back", seconds=60)
 
 
-@pytest.mark.timeout(600, func_only=True)
+@pytest.mark.nightly
+@pytest.mark.timeout(900, func_only=True)
 def test_a_worker_is_added_and_drained_before_it_goes(stack: LiveStack, started: Callable[[str], Visitor]) -> None:
     workers = stack.group("worker")
     new = f"worker-{len(workers) + 1}"
-    if new not in _nodes(stack):
-        _up(stack, len(workers) + 1)
+    _up(stack, len(workers) + 1)
     assert machines.is_ready(stack, new)
 
     with stack.closed(*workers):

@@ -91,6 +91,9 @@ def _kubernetes(cluster: KubernetesCluster, owner: Owner) -> dict[str, Any]:
         "executor.podTemplateContainerName": "executor",
         # All that an executor has to know is in its variables: a driver may make pods only.
         "executor.disableConfigMap": "true",
+        # Kubernetes forgets an executor as soon as that is to end, and does not ask its machine before: one of a
+        # machine that is lost would count among what its user may have until that is back.
+        "executor.terminationGracePeriodSeconds": "0s",
         "executor.request.cores": f"{cluster.cores_guaranteed:g}",
         "executor.limit.cores": cluster.cores,
         "driver.service.deleteOnTermination": "false",

@@ -153,9 +153,6 @@ def template(owner: Owner) -> dict[str, Any]:
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            # Kubernetes forgets an executor as soon as that is to end, and does not ask its machine before: one of a
-            # machine that is lost is no longer among what its user may have, and its driver knows.
-            "terminationGracePeriodSeconds": 0,
             "tolerations": [
                 {
                     "key": f"node.kubernetes.io/{state}",
