@@ -12,7 +12,7 @@ from typing import Any
 from pulumi.runtime import config as pulumi_config
 from pydantic import Field, ValidationError, model_validator
 
-from components import spark_yarn
+from components import spark_networks, spark_yarn
 from components.auth import WITH_NAMES, AuthConfig, known_names
 from components.base import PROJECT, PartConfig
 from components.cluster import LINK_LOCAL, ClusterConfig
@@ -202,15 +202,13 @@ class ServiceConfig(PartConfig):
             raise ValueError(NEEDED)
         if fault := standalone_fault(self.spark, self.auth.rights, known_names(self.auth)):
             raise ValueError(fault)
+        own, machines = (self.cluster.pod_network, self.cluster.service_network, LINK_LOCAL), self.machines.addresses
+        for name, networks in self.spark.open_networks.items():
+            if fault := spark_networks.fault(networks, name, own=own, machines=machines):
+                raise ValueError(fault)
         for name, yarn in self.spark.yarn.items():
-            if fault := spark_yarn.fault(
-                yarn,
-                name,
-                groups=self.auth.rights.features.get(name, ()),
-                sign_in=self.auth.kind,
-                own=(self.cluster.pod_network, self.cluster.service_network, LINK_LOCAL),
-                machines=self.machines.addresses,
-            ):
+            groups = self.auth.rights.features.get(name, ())
+            if fault := spark_yarn.fault(yarn, name, groups=groups, sign_in=self.auth.kind, own=own, machines=machines):
                 raise ValueError(fault)
         return self
 

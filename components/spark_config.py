@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from components.base import PartConfig
 from components.sign_in.rights import RightsConfig
+from components.spark_networks import OpenNetwork
 from components.spark_yarn import YarnConfig
 
 ClusterName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
@@ -85,6 +86,14 @@ class ExecutorsConfig(PartConfig):
     memory_gib: Annotated[
         float, Field(ge=1, le=1024, description="GiB of memory of an executor, with all that it runs; kept for it")
     ] = 2
+    open_networks: Annotated[
+        tuple[OpenNetwork, ...],
+        Field(
+            max_length=50,
+            description="Where executors may go besides one another and their driver, such as the site's servers of "
+            "data; of kinds kubernetes and standalone",
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _guaranteed_within_limits(self) -> "ExecutorsConfig":
@@ -132,6 +141,11 @@ class SparkClusterConfig(PartConfig):
                 raise ValueError(f"kind {section} needs {section}: {example}")
         if self.kind != "kubernetes" and self.executors.cores_guaranteed:
             raise ValueError("executors.cores_guaranteed is for kind kubernetes only; remove it")
+        if self.kind == "yarn" and self.executors.open_networks:
+            raise ValueError(
+                "executors.open_networks is for kinds kubernetes and standalone: where executors of a YARN may go, the "
+                "site's own firewall says; remove it"
+            )
         if self.yarn and self.yarn.history_server and self.history_days:
             raise ValueError(
                 "history_days keeps in homes what drivers did, and yarn.history_server elsewhere; remove one of the two"
@@ -165,6 +179,12 @@ class SparkConfig(PartConfig):
     def yarn(self) -> dict[str, YarnConfig]:
         """Those that others run, likewise."""
         return {name: one.yarn for name, one in self.clusters.items() if one.yarn}
+
+    @property
+    def open_networks(self) -> dict[str, tuple[OpenNetwork, ...]]:
+        """Where executors may go besides, by the names of clusters that have some."""
+        found = {name: one.executors.open_networks for name, one in self.clusters.items()}
+        return {name: networks for name, networks in found.items() if networks}
 
 
 def standalone_fault(config: SparkConfig, rights: RightsConfig, names: Sequence[str]) -> str | None:

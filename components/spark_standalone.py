@@ -14,6 +14,7 @@ from typing import Any, Final
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components import spark_networks
 from components.cluster import Cluster
 from components.kubernetes import DNS_EGRESS, SCRATCH, container, digest, pod_template
 from components.policies import SESSIONS_NAMESPACE, in_namespace, labels, tcp
@@ -21,6 +22,7 @@ from components.registry import Registry
 from components.secrets import Token
 from components.sign_in.user_ids import user_id
 from components.spark_config import EXECUTOR_PORTS, StandaloneConfig
+from components.spark_networks import OpenNetwork
 from components.storage import Storage
 
 NAMESPACE: Final = "spark"
@@ -45,6 +47,7 @@ _NOBODYS: Final = 1000
 def declare(
     clusters: Mapping[str, StandaloneConfig],
     *,
+    open_networks: Mapping[str, Sequence[OpenNetwork]],
     cluster: Cluster,
     registry: Registry,
     storage: Storage,
@@ -56,6 +59,7 @@ def declare(
 
     Args:
         clusters: By name.
+        open_networks: Where their executors may go besides, likewise.
         cluster: Where they run.
         registry: Has the image, which is that of sessions.
         storage: Keeps what masters know.
@@ -81,6 +85,13 @@ def declare(
         k8s.networking.v1.NetworkPolicy(
             f"spark-{name}", metadata={"name": name, **metadata}, spec=policy(name), opts=inside
         )
+        if opened := open_networks.get(name):
+            k8s.networking.v1.NetworkPolicy(
+                f"spark-{name}-networks",
+                metadata={"name": f"{name}-networks", **metadata},
+                spec=spark_networks.policy(_labels(name, "worker"), opened),
+                opts=inside,
+            )
         k8s.core.v1.Service(
             f"spark-{name}",
             metadata={"name": name, **metadata},

@@ -6,12 +6,13 @@ of which the neighbour is not.
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.live import spark_executors, spark_pages
+from tests.live import institute, open_data, spark_executors, spark_pages
 from tests.live.kernel import Kernel, KernelError
 from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.person import Person
@@ -114,7 +115,12 @@ def attempt(target):
 
 print(json.dumps([attempt(tuple(target)) for target in TARGETS]))
 """
+REACH_FROM_EXECUTORS = """\
+print(json.dumps(sc.parallelize(range(2), 2).map(lambda _: [attempt(tuple(target)) for target in TARGETS]).collect()))
+"""
 EXECUTOR_PORT, DRIVER_PORT = 40200, 40000
+SITE, ELSEWHERE = "198.51.100.21", "198.51.100.22"
+"""Where a site has its data, and where other things: of a network for examples, at this computer for a test."""
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +236,27 @@ def test_another_user_reaches_neither_executors_nor_their_driver(
     assert json.loads(notebook.run(f"TARGETS = {targets!r}\n{REACH}")) == ["open"] * len(targets)
     tried = f"TARGETS = {[*targets, driver]!r}\n{REACH}"
     assert "open" not in json.loads(neighbour.run(tried))
+
+
+@BOTH_KINDS
+@pytest.mark.timeout(420, func_only=True)  # executors come first, and wait for what does not answer
+def test_executors_read_what_a_site_serves_and_go_nowhere_else(
+    stack: LiveStack, cluster: str, notebook: Kernel
+) -> None:
+    """A session goes to the outside, so that it shows what answers; executors go where the stack file says."""
+    port = spark_executors.open_port_or_skip(stack, cluster, f"{SITE}/32")
+    with (
+        institute.address(SITE),
+        institute.address(ELSEWHERE),
+        socket.create_server((SITE, 0)) as another,
+        open_data.served(notebook, port, SITE) as address,
+    ):
+        said = notebook.run(open_data.READ.format(address=address), seconds=300)
+        assert said.split()[-2:] == [str(open_data.ENTRIES), str(open_data.SUM)]
+        targets = [(SITE, port), (SITE, another.getsockname()[1]), (ELSEWHERE, port)]
+        assert json.loads(notebook.run(f"TARGETS = {targets!r}\n{REACH}")) == ["open"] * len(targets)
+        rows = json.loads(notebook.run(REACH_FROM_EXECUTORS, seconds=60).splitlines()[-1])
+    assert all(row[0] == "open" and "open" not in row[1:] for row in rows), rows
 
 
 @BOTH_KINDS

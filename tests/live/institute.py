@@ -27,12 +27,12 @@ EOS = {"home_gib": 1, "image_gib": 4}
 
 
 @contextmanager
-def address() -> Iterator[str]:
+def address(own: str = ADDRESS) -> Iterator[str]:
     """The institute's address. Local machines reach what is this computer's own, and nothing beyond it."""
-    where = (f"{ADDRESS}/32", "dev", "lo")
+    where = (f"{own}/32", "dev", "lo")
     subprocess.run(["ip", "address", "replace", *where], check=True)
     try:
-        yield ADDRESS
+        yield own
     finally:
         subprocess.run(["ip", "address", "del", *where], check=True)
 

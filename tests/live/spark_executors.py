@@ -25,6 +25,15 @@ def cluster_or_skip(stack: LiveStack, kind: str) -> str:
     return name
 
 
+def open_port_or_skip(stack: LiveStack, cluster: str, network: str) -> int:
+    """The first port of a network that is open to executors of a cluster, for a test that needs one."""
+    opened = stack.parts["spark"].get("open_networks", {}).get(cluster, ())
+    if (port := next((one["ports"][0] for one in opened if one["network"] == network), None)) is None:
+        key = f"cygnet:spark.clusters.{cluster}.executors.open_networks"
+        pytest.skip(f"executors of the stack '{stack.name}' may not go to {network}: {key}")
+    return int(port)
+
+
 @contextmanager
 def session_with(stack: LiveStack, cluster: str, user: str) -> Iterator[Visitor]:
     """A user with a new session that has the cluster; it is stopped at the end."""

@@ -26,7 +26,10 @@ USERS = {
 STACK = {
     "cygnet:spark": {
         "clusters": {
-            "here": {"kind": "kubernetes", "executors": {"max": 2, "memory_gib": 1}},
+            "here": {
+                "kind": "kubernetes",
+                "executors": {"max": 2, "memory_gib": 1, "open_networks": [{"network": "198.51.100.0/24"}]},
+            },
             "team": {"kind": "standalone", "standalone": {"workers": 2, "account": "zoe"}},
             "lab": {
                 "kind": "yarn",
@@ -282,7 +285,8 @@ def test_the_session_has_its_cluster(sessions: dict[str, dict[str, Any]]) -> Non
 
 
 def named(kind: str, name: str, **more: Any) -> dict[str, Any]:
-    version = {"RoleBinding": "rbac.authorization.k8s.io/v1"}.get(kind, "v1")
+    versions = {"RoleBinding": "rbac.authorization.k8s.io/v1", "NetworkPolicy": "networking.k8s.io/v1"}
+    version = versions.get(kind, "v1")
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **more.pop("metadata", {})}, **more}
 
 
@@ -299,6 +303,18 @@ WAY: dict[str, Any] = {
     "ports": [{"port": 30700, "targetPort": 30700, "nodePort": 30700}],
 }  # fmt: skip
 WAYS = "ways from outside to sessions of a cluster only"
+
+
+def way(to: Any, *ports: Any) -> dict[str, Any]:
+    """A policy that opens these ports of a network, or of what else may be named."""
+    peer = {"ipBlock": {"cidr": to}} if isinstance(to, str) else to
+    listed = [port if isinstance(port, dict) else {"port": port} for port in ports]
+    rule = {"ports": listed} | ({"to": [peer]} if peer else {})
+    return named("NetworkPolicy", "more", spec={"podSelector": {}, "policyTypes": ["Egress"], "egress": [rule]})
+
+
+OPEN = "198.51.100.0/24"
+OPENS = "opens ways to what the stack names"
 ROLE = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cygnet-spark-driver"}
 SUBJECTS = [{"kind": "ServiceAccount", "name": "default", "namespace": "sessions"}]
 
@@ -328,6 +344,20 @@ SUBJECTS = [{"kind": "ServiceAccount", "name": "default", "namespace": "sessions
         (named("Service", "more", spec=WAY | {"externalIPs": ["192.0.2.1"]}), "sessions", WAYS),
         (named("Service", "more", spec=WAY | {"selector": {"cygnet.io/spark": "lab"}}), "sessions", WAYS),
         (named("Service", "more", spec=WAY | {"ports": [WAY["ports"][0] | {"targetPort": 8888}]}), "sessions", WAYS),
+        (way(OPEN, 1094, 1095), NAMESPACES[ADA], ""),
+        (way(OPEN, 1094), "sessions", ""),
+        (way(OPEN, 443), NAMESPACES[ADA], OPENS),
+        (way(OPEN), NAMESPACES[ADA], OPENS),
+        (way(OPEN, {"protocol": "TCP"}), NAMESPACES[ADA], OPENS),
+        (way(OPEN, {"protocol": "UDP", "port": 1094}), NAMESPACES[ADA], OPENS),
+        (way(OPEN, {"port": 1094, "endPort": 2000}), NAMESPACES[ADA], OPENS),
+        (way("198.51.100.7/32", 1094), NAMESPACES[ADA], OPENS),
+        (way("0.0.0.0/0", 1094), NAMESPACES[ADA], OPENS),
+        (way(None, 1094), NAMESPACES[ADA], OPENS),
+        (way({"podSelector": {}}, 1094), NAMESPACES[ADA], ""),
+        (way("192.0.2.0/24", {"protocol": "TCP"}), "sessions", ""),
+        (way("192.0.2.0/24", {"protocol": "TCP"}), NAMESPACES[ADA], OPENS),
+        (way(OPEN, 1094), "kube-system", "executors or sessions"),
         (named("Pod", "more", spec={"containers": [{"name": "a", "image": "b"}]}), NAMESPACES[ADA], "cannot create"),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from cygnet_hub import clusters, drivers
 
 from components import spark_standalone
 from components.spark_config import StandaloneConfig
+from tests.live import open_data
 from tests.live.kernel import Kernel, KernelError
 from tests.live.ports import free_ports
 from tests.live.waiting import until
@@ -186,6 +187,15 @@ def test_executors_have_the_drivers_software_and_nobodys_home(kernel: Kernel) ->
     for one in executors(application):
         assert SECRET not in Path(f"/proc/{one}/cmdline").read_text()
     assert kernel.run("print(sc.getConf().get('spark.network.crypto.enabled'))").strip() == "true"
+
+
+def test_executors_read_what_a_site_serves_by_xrootd(kernel: Kernel) -> None:
+    application = connected(kernel)
+    (port,) = free_ports(1)
+    with open_data.served(kernel, port) as address:
+        said = kernel.run(open_data.READ.format(address=address), seconds=300)
+    assert said.split()[-2:] == [str(open_data.ENTRIES), str(open_data.SUM)]
+    assert executors(application)
 
 
 def test_a_pipeline_ends_in_the_model_that_it_ends_in_without_a_cluster(lab: str, kernel: Kernel) -> None:

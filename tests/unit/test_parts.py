@@ -16,7 +16,7 @@ HELPERS = {
     "gateway_pods", "gateway_settings", "guarded", "hub_config", "hub_pods", "kubectl", "kubernetes", "lifetime",
     "managed", "member", "monitor_pods", "parts", "permissions", "placeholders", "playbook", "playbook_run",
     "policies", "postgresql", "preflight", "rotation", "secrets", "service", "session_image", "sizes", "spark_config",
-    "spark_standalone", "spark_yarn",
+    "spark_networks", "spark_policies", "spark_standalone", "spark_yarn",
 }  # fmt: skip
 """Modules in components/ that are no parts: CONTRIBUTING.md says what each is."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components import spark, spark_config
+from components import spark, spark_config, spark_policies
 from components.config import ConfigError, parse
 from components.policies import SESSIONS_NAMESPACE
 from components.sign_in.rights import RightsConfig
@@ -150,14 +150,14 @@ def test_the_hub_is_told_and_understands(declared: program.Engine) -> None:
 
 def test_both_sides_name_the_same(executors: ModuleType) -> None:
     config = importlib.import_module("cygnet_hub.config")
-    assert (spark_config.NONE, spark.PREFIX, spark.DRIVER_ROLE) == (
+    assert (spark_config.NONE, spark_policies.PREFIX, spark.DRIVER_ROLE) == (
         clusters().NONE,
         clusters().PREFIX,
         executors.DRIVER_ROLE,
     )
     assert {executors.PART: clusters().OPTION} == spark.LABELS
-    assert (executors.UID, config.GROUP_ID) == (spark.UID_LABEL, spark.GROUP_ID)
-    assert tuple(executors.FOLDERS.values()) == spark.FOLDERS
+    assert (executors.UID, config.GROUP_ID) == (spark_policies.UID_LABEL, spark_policies.GROUP_ID)
+    assert tuple(executors.FOLDERS.values()) == spark_policies.FOLDERS
 
 
 def test_nobody_may_more_than_is_needed(declared: program.Engine) -> None:

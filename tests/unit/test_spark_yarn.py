@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from components import spark, spark_standalone, spark_yarn
+from components import spark, spark_policies, spark_standalone, spark_yarn
 from components.clouds import openstack_network
 from components.config import ConfigError, ServiceConfig, parse
 from components.service import openings
@@ -136,7 +136,7 @@ def test_both_sides_name_the_same() -> None:
     yarn, drivers, clusters = hubs("yarn"), hubs("drivers"), hubs("clusters")
     assert yarn.NODE_PORTS == spark_yarn.NODE_PORTS
     assert drivers.DRIVERS_OUTSIDE == spark_yarn.DRIVERS
-    assert clusters.USERNAME == spark.USERNAME_LABEL
+    assert clusters.USERNAME == spark_policies.USERNAME_LABEL
     assert clusters.CLUSTER == spark_standalone.CLUSTER_LABEL
 
 

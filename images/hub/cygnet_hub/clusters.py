@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -45,10 +45,20 @@ class Cluster(Choice):
     """Settings of Spark that users may add in SparkConnector, by title."""
 
 
+class OpenNetwork(Model):
+    """Where executors may go besides one another and their driver."""
+
+    network: str
+    """In CIDR notation."""
+    ports: tuple[int, ...] = Field(min_length=1)
+    """TCP."""
+
+
 class KubernetesCluster(Cluster):
     """Executors are pods, in a namespace that is made for the session."""
 
     kind: Literal["kubernetes"]
+    open_networks: tuple[OpenNetwork, ...] = ()
     cores_guaranteed: float = Field(gt=0)
     """Of an executor: kept free on the machine."""
 
@@ -57,6 +67,7 @@ class StandaloneCluster(Cluster):
     """Executors are processes of workers, which the stack runs."""
 
     kind: Literal["standalone"]
+    open_networks: tuple[OpenNetwork, ...] = ()
     master: str = Field(pattern=r"^spark://[a-z0-9.-]+:\d+$")
     """Where drivers ask for executors."""
 
@@ -150,6 +161,13 @@ def given(pod: Any, cluster: Cluster, owner: Owner, settings: SparkSettings, tol
 def tcp(port: int, count: int = 1) -> dict[str, Any]:
     """Ports from this one on, as a network policy names them."""
     return {"protocol": "TCP", "port": port, **({"endPort": port + count - 1} if count > 1 else {})}
+
+
+def opened(networks: Sequence[OpenNetwork]) -> list[dict[str, Any]]:
+    """Rules by which somebody may go there, likewise: drivers, too, as they look at data first."""
+    return [
+        {"to": [{"ipBlock": {"cidr": one.network}}], "ports": [tcp(port) for port in one.ports]} for one in networks
+    ]
 
 
 def in_namespace(name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Clusters of kind `kubernetes`: what is made for a session that has one, as plain data.
 
 Executors are as the session is: its image, its user's number, its /cvmfs and /eos. They have no token of Kubernetes'
-and reach nobody but their driver and one another.
+and reach nobody but their driver and one another, and networks that the stack names for their cluster.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cygnet_hub.clusters import (
     Owner,
     SparkSettings,
     in_namespace,
+    opened,
     tcp,
 )
 from cygnet_hub.drivers import DRIVER_PORTS, EXECUTOR_PORT, TOLD, files
@@ -48,8 +49,8 @@ def made(cluster: KubernetesCluster, owner: Owner, settings: SparkSettings, secr
         [("Namespace", namespace(owner))],
         [
             ("ResourceQuota", {"metadata": {"name": "executors-of-a-user", **there}, "spec": quota(cluster)}),
-            ("NetworkPolicy", {"metadata": {"name": "executors", **there}, "spec": executors_policy(owner)}),
-            ("NetworkPolicy", {"metadata": here, "spec": driver_policy(owner, settings)}),
+            ("NetworkPolicy", {"metadata": {"name": "executors", **there}, "spec": executors_policy(cluster, owner)}),
+            ("NetworkPolicy", {"metadata": here, "spec": driver_policy(cluster, owner, settings)}),
             ("Secret", {"metadata": {"name": "spark", **there}, "data": {"secret": encoded}}),
             ("Secret", {"metadata": here, "data": {"secret": encoded}, "stringData": told}),
             ("ServiceAccount", {"metadata": here, "automountServiceAccountToken": False}),
@@ -108,8 +109,8 @@ _DNS = {
 }
 
 
-def executors_policy(owner: Owner) -> dict[str, Any]:
-    """Executors talk to one another and to their driver, and to nobody else."""
+def executors_policy(cluster: KubernetesCluster, owner: Owner) -> dict[str, Any]:
+    """Executors talk to one another, to their driver and to networks of their cluster, and to nobody else."""
     session = {**in_namespace(owner.sessions), "podSelector": {"matchLabels": {USERNAME: owner.slug}}}
     return {
         "podSelector": {},
@@ -119,12 +120,13 @@ def executors_policy(owner: Owner) -> dict[str, Any]:
             _DNS,
             {"to": [{"podSelector": {}}], "ports": [tcp(EXECUTOR_PORT)]},
             {"to": [session], "ports": _DRIVER_PORTS},
+            *opened(cluster.open_networks),
         ],
     }
 
 
-def driver_policy(owner: Owner, settings: SparkSettings) -> dict[str, Any]:
-    """What a session may beyond what all may: its executors, and Kubernetes' API."""
+def driver_policy(cluster: KubernetesCluster, owner: Owner, settings: SparkSettings) -> dict[str, Any]:
+    """What a session may beyond what all may: its executors, where these may go, and Kubernetes' API."""
     api = [{"ipBlock": {"cidr": f"{address}/32"}} for address in settings.api_servers]
     return {
         "podSelector": {
@@ -136,6 +138,7 @@ def driver_policy(owner: Owner, settings: SparkSettings) -> dict[str, Any]:
         "egress": [
             {"to": [in_namespace(owner.place)], "ports": [tcp(EXECUTOR_PORT)]},
             {"to": api, "ports": [tcp(settings.api_port)]},
+            *opened(cluster.open_networks),
         ],
     }
 

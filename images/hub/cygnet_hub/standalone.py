@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from cygnet_hub.clusters import CLUSTER, USERNAME, Manifest, Owner, SparkSettings, StandaloneCluster, in_namespace, tcp
+from cygnet_hub.clusters import (
+    CLUSTER,
+    USERNAME,
+    Manifest,
+    Owner,
+    SparkSettings,
+    StandaloneCluster,
+    in_namespace,
+    opened,
+    tcp,
+)
 from cygnet_hub.drivers import DRIVER_PORTS, EXECUTOR_PORT, PORTS, files
 
 NAMESPACE = "spark"
@@ -30,11 +40,14 @@ def made(cluster: StandaloneCluster, owner: Owner, settings: SparkSettings, secr
 
 
 def driver_policy(cluster: StandaloneCluster, owner: Owner) -> dict[str, Any]:
-    """What a session may beyond what all may: its cluster's master, executors, and these their driver."""
+    """What a session may beyond what all may: master, executors, and where these may go; and these their driver."""
     daemons = {**in_namespace(NAMESPACE), "podSelector": {"matchLabels": {CLUSTER: cluster.name}}}
     return {
         "podSelector": {"matchLabels": {USERNAME: owner.slug, CLUSTER: cluster.name}},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": [daemons], "ports": [tcp(*ports) for ports in DRIVER_PORTS]}],
-        "egress": [{"to": [daemons], "ports": [tcp(MASTER_PORT), tcp(EXECUTOR_PORT, PORTS)]}],
+        "egress": [
+            {"to": [daemons], "ports": [tcp(MASTER_PORT), tcp(EXECUTOR_PORT, PORTS)]},
+            *opened(cluster.open_networks),
+        ],
     }
