@@ -18,6 +18,8 @@ NODE_PORTS: Final = (30000, 32767)
 DRIVERS: Final = 4
 """How many drivers a session may have there, each with two of these; likewise."""
 _SECRET = re.compile(r"password|secret|access\.key", re.IGNORECASE)
+_PRINCIPALS = ("dfs.namenode.kerberos.principal", "yarn.resourcemanager.principal")
+"""By which clients know that it is the server that answers; without them they talk to none."""
 _MANAGERS = ("yarn.resourcemanager.hostname", "yarn.resourcemanager.address", "yarn.resourcemanager.ha.rm-ids")
 
 Property = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][\w.-]*$")]
@@ -84,6 +86,13 @@ class YarnConfig(PartConfig):
                     f"{file.replace('-', '_')} has {secret}, and users can read all of it; remove it: clients of "
                     "YARN and HDFS need no secret"
                 )
+        named = {name for properties in self.hadoop.values() for name in properties}
+        if self.kerberos and (missing := [name for name in _PRINCIPALS if name not in named]):
+            raise ValueError(
+                f"it is a Hadoop with Kerberos, and nothing says {' nor '.join(missing)}, by which clients know its "
+                "servers; take hdfs_site and yarn_site from the site's own files, such as "
+                f"{missing[0]}: name/_HOST@EXAMPLE.ORG"
+            )
         if (self.history_server is None) != (self.history_folder is None):
             raise ValueError("history_server reads history_folder; give both, or none of them")
         return self

@@ -81,6 +81,8 @@ class Kernel:
     def _send(self, kind: str, content: dict[str, Any]) -> str:
         identity = uuid.uuid4().hex
         header = {"msg_id": identity, "msg_type": kind, "session": identity, "username": "", "version": "5.3"}
+        # A kernel leaves out what was asked just after an error, unless it is told to run that, too.
+        content = {**content, "stop_on_error": False}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         self._socket.send(json.dumps(message))
         return identity

@@ -29,11 +29,7 @@ class Kdc:
         (self.port,), self._host = free_ports(1), host
         self.address = f"{host}:{self.port}"
         self.config = folder / "krb5.conf"
-        told = KerberosConfig.model_validate({"realm": REALM, "kdcs": [self.address], **settings})
-        # By TCP alone, as the port is free there.
-        self.config.write_text(
-            krb5_conf(told).replace("[libdefaults]\n", "[libdefaults]\n  udp_preference_limit = 1\n")
-        )
+        self.config.write_text(self.told(**settings))
         (folder / "kdc.conf").write_text(
             f"[kdcdefaults]\n  kdc_listen = {self.address}\n  kdc_tcp_listen = {self.address}\n"
             f"[realms]\n  {REALM} = {{\n    database_name = {folder}/principal\n    key_stash_file = {folder}/stash\n"
@@ -45,6 +41,12 @@ class Kdc:
         }  # fmt: skip
         self._run("kdb5_util", "create", "-s", "-r", REALM, "-P", _MASTER)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def told(self, **settings: float) -> str:
+        """What programs are told of it, with these settings of `KerberosConfig`."""
+        config = KerberosConfig.model_validate({"realm": REALM, "kdcs": [self.address], **settings})
+        # By TCP alone, as the port is free there.
+        return krb5_conf(config).replace("[libdefaults]\n", "[libdefaults]\n  udp_preference_limit = 1\n")
 
     def start(self) -> None:
         """It answers."""
@@ -72,6 +74,11 @@ class Kdc:
         self.administer(f"addprinc -randkey {principal}")
         self.administer(f"ktadd -k {file} {principal}")
         return file
+
+    def ticket(self, principal: str, keytab: Path, file: Path) -> None:
+        """A file with a ticket of whoever has that key."""
+        self._run("kinit", "-c", f"FILE:{file}", "-k", "-t", str(keytab), principal)
+        file.chmod(0o644)
 
     def listed(self, cache: Path) -> str:
         """What klist says of a file of tickets."""

@@ -38,22 +38,31 @@ def software() -> dict[Path, str]:
     return {build.ensure("stable"): VIEW, build.ensure_spark(Progress()): SPARK}
 
 
-def known_user(folder: Path) -> Path:
+def known_user(folder: Path, name: str = "user") -> Path:
     """A folder with what tells programs of an image whose number it is that they run with."""
     users = folder / "users"
     users.mkdir(exist_ok=True)
-    (users / "passwd").write_text(f"user:x:{image_root.USER}:{image_root.USER}:user:{HOME}:/bin/bash\n")
+    (users / "passwd").write_text(f"{name}:x:{image_root.USER}:{image_root.USER}:user:{HOME}:/bin/bash\n")
     return users
 
 
 @contextmanager
-def lab(folder: Path, told: Mapping[str, str], node: str = "") -> Iterator[str]:
+def lab(
+    folder: Path,
+    told: Mapping[str, str],
+    node: str = "",
+    *,
+    user: str = "user",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """The address of a notebook server that was started as a session is, without a hub.
 
     Args:
         folder: Of this server alone, in which `log` is what it says.
         told: What the hub would tell a session of its cluster, by names of files; they are in `cluster`.
         node: The address of the session's machine, where drivers are reached by that.
+        user: Whose session it is.
+        environment: Further variables that the hub gives it.
     """
     (port,) = free_ports(1)
     cluster = folder / "cluster"
@@ -81,8 +90,9 @@ def lab(folder: Path, told: Mapping[str, str], node: str = "") -> Iterator[str]:
             "CYGNET_CLUSTER": CLUSTER,
             "SPARK_CLUSTER_NAME": "here",
             **({"CYGNET_NODE": node} if node else {}),
+            **(environment or {}),
         },
-        beside={**software(), cluster: CLUSTER, known_user(folder): USERS},
+        beside={**software(), cluster: CLUSTER, known_user(folder, user): USERS},
         knows_itself=bool(node),
     ) as process:
         url = f"http://127.0.0.1:{port}"
@@ -105,6 +115,11 @@ def kernel(url: str) -> Iterator[Kernel]:
     finally:
         made.close()
         ask(url, "DELETE", f"api/kernels/{identity}")
+
+
+def connected(kernel: Kernel, more: str = "") -> str:
+    """Starts a driver, with further words for its builder; gives the cluster's name of it."""
+    return kernel.run(CONNECT.format(more=more), seconds=300).split()[-1]
 
 
 def ask(url: str, method: str, path: str, *, token: str = TOKEN, **options: Any) -> requests.Response:

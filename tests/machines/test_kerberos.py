@@ -1,7 +1,6 @@
 """Sign-in with Kerberos passwords: a real realm, the real hub, what sessions get of it, and a storage that takes it."""
 
 import asyncio
-import base64
 import importlib
 import os
 import subprocess
@@ -13,16 +12,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.live.ports import free_ports
 from tests.live.waiting import until
+from tests.machines import kerberos_hub
 from tests.machines.halting import away
 from tests.machines.kdc import REALM, Kdc, storage
+from tests.machines.kerberos_hub import password
 from tests.unit.program import PROJECT
-from tests.unit.running_hub import Someone, running_hub
+from tests.unit.running_hub import Someone
 
-KEY = "0" * 64
-SECRETS = {"proxy_token": "t" * 32, "cookie_secret": KEY, "crypt_key": KEY}
-SESSIONS = {"image": "i", "size": {"cores": 1, "memory_gib": 1}, "eos_claim": "eos"}
 TICKET_SECONDS, RENEWABLE_SECONDS = 20, 60
 
 
@@ -31,10 +28,6 @@ def _session_image() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PROJECT / "images/session"))
         yield
-
-
-def password(name: str) -> str:
-    return f"{name}'s own"
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +54,8 @@ def kdc(folder: Path) -> Iterator[Kdc]:
 
 @pytest.fixture(scope="module")
 def hub(kdc: Kdc, folder: Path) -> Iterator[str]:
-    keytab = folder / "keytab.base64"
-    keytab.write_text(base64.b64encode(kdc.keytab("cygnet/hub").read_bytes()).decode())
     names = ["ada", "bob", "dora", "barred", "expired"]
-    auth = {
-        "kind": "kerberos",
-        "realm": REALM,
-        "names": names,
-        "groups": {"lab": ["ada"]},
-        "rights": {"admin": ["lab"]},
-    }
-    settings = {"proxy_host": "127.0.0.1", "auth": auth, "sessions": SESSIONS}
-    realm = f"Realm({REALM!r}, Path({str(kdc.config)!r}), Path({str(keytab)!r}))"
-    more = f"\nfrom cygnet_hub.kerberos_realm import Realm\nc.KerberosAuthenticator.realm = {realm}\n"
-    home = folder / "hub"
-    home.mkdir()
-    (port,) = free_ports(1)
-    with running_hub(home, port, settings, SECRETS, {}, more=more) as address:
+    with kerberos_hub.hub(kdc, folder, names, {"lab": ["ada"]}, {"admin": ["lab"]}) as address:
         yield address
 
 
@@ -106,10 +84,9 @@ def refused(hub: str, name: str, given: str) -> requests.Response:
 class Session:
     """What runs in a session: its file of tickets, kept by the session's own code."""
 
-    def __init__(self, someone: Someone, hub: str, folder: Path) -> None:
-        token = someone.api("POST", f"users/{someone.name}/tokens", json={"note": "session"}).json()["token"]
+    def __init__(self, someone: Someone, folder: Path) -> None:
         self.ticket, self.config = folder / "ticket", folder / "krb5.conf"
-        self._hub = (f"{hub}/hub/api", token)
+        self._hub = kerberos_hub.of_session(someone)
 
     def renew(self) -> float:
         """Asks the hub, as the session does by itself; gives in how many seconds it would ask again."""
@@ -150,9 +127,9 @@ def test_others_are_refused(hub: str, name: str, given: str, status: int, words:
 
 
 def test_a_session_reads_the_own_files_and_nobody_elses(
-    anew: Callable[[str], Someone], hub: str, kdc: Kdc, tmp_path: Path
+    anew: Callable[[str], Someone], kdc: Kdc, tmp_path: Path
 ) -> None:
-    ada = Session(anew("ada"), hub, tmp_path)
+    ada = Session(anew("ada"), tmp_path)
     ada.renew()
     assert [file.stat().st_mode & 0o777 for file in (ada.ticket, ada.config)] == [0o600] * 2
     listed = kdc.listed(ada.ticket)
@@ -166,9 +143,9 @@ def test_a_session_reads_the_own_files_and_nobody_elses(
 
 
 def test_a_ticket_is_renewed_before_it_ends_until_one_signs_in_again(
-    anew: Callable[[str], Someone], hub: str, kdc: Kdc, tmp_path: Path
+    anew: Callable[[str], Someone], kdc: Kdc, tmp_path: Path
 ) -> None:
-    bob = Session(anew("bob"), hub, tmp_path)
+    bob = Session(anew("bob"), tmp_path)
     began, seen = time.monotonic(), set()
     while time.monotonic() - began < 2 * TICKET_SECONDS:
         bob.renew()
@@ -176,7 +153,7 @@ def test_a_ticket_is_renewed_before_it_ends_until_one_signs_in_again(
         time.sleep(2)
     assert len(seen) >= 3, "it lasts half as long as this, and is another one by then"
     until(lambda: _ends(bob), "nobody renews for ever", seconds=RENEWABLE_SECONDS)
-    again = Session(anew("bob"), hub, tmp_path)
+    again = Session(anew("bob"), tmp_path)
     again.renew()
     assert kdc.listed(again.ticket) not in seen
 
@@ -193,7 +170,7 @@ def test_a_realm_that_does_not_answer_keeps_nobody_from_working(
     anew: Callable[[str], Someone], hub: str, kdc: Kdc, tmp_path: Path
 ) -> None:
     someone = anew("dora")
-    dora = Session(someone, hub, tmp_path)
+    dora = Session(someone, tmp_path)
     dora.renew()
     with away(kdc):
         answer = refused(hub, "ada", password("ada"))
@@ -202,7 +179,7 @@ def test_a_realm_that_does_not_answer_keeps_nobody_from_working(
         assert someone.page("/hub/home").ok
         dora.renew()  # gets the one that there is
     someone = anew("dora")
-    assert Session(someone, hub, tmp_path).renew() > 0
+    assert Session(someone, tmp_path).renew() > 0
 
 
 def test_nobody_answers_in_the_realms_place(hub: str, kdc: Kdc, tmp_path: Path) -> None:

@@ -91,13 +91,6 @@ def test_one_click_connects_with_what_was_chosen(lab: str, person: Person) -> No
     person.page.locator("#spark-connector .jp-SparkConnector-logrefresh").click()
 
 
-@pytest.fixture
-def kernel(lab: str) -> Iterator[Kernel]:
-    """One that no page knows of."""
-    with spark_lab.kernel(lab) as made:
-        yield made
-
-
 def test_a_kernel_without_a_page_has_a_driver_whose_page_is_its_owners(lab: str, kernel: Kernel) -> None:
     kernel.run(CONNECT)
     assert kernel.run(WORK).strip() == DONE, "nothing is said by what has no page to say it to"

@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from tests.live.kernel import Kernel, KernelError
 from tests.live.ports import free_ports
 from tests.live.waiting import until
 from tests.machines import image_root, spark_lab
+from tests.machines.daemons import Daemons
 from tests.machines.spark_lab import (
     CLUSTER,
-    CONNECT,
     ENVIRONMENT,
     SPARK,
     USERS,
     ask,
+    connected,
     executors,
     settings_file,
 )
@@ -52,13 +53,11 @@ print(found == {{(os.getuid(), os.environ["CYGNET_VIEW"], os.environ["CYGNET_SPA
 """
 
 
-class Daemons:
-    """A master and workers, each a process that can be ended without being asked, and started again."""
+class Standalone(Daemons):
+    """A master and workers."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._running: dict[str, ExitStack] = {}
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        super().__init__(folder)
         self._ports = free_ports(3)
         self.master = f"spark://127.0.0.1:{self._ports[0]}"
         told = folder / "told"
@@ -66,8 +65,8 @@ class Daemons:
         settings = {**spark_standalone.daemon_settings(SECRET), "spark.worker.timeout": 10}
         (told / "daemon.conf").write_text(settings_file(settings))
 
-    def start(self, name: str) -> None:
-        """Starts `master`, or a worker: any other name."""
+    def program(self, name: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+        """`master`, or a worker: any other name."""
         number = ["master", "worker-1", "worker-2"].index(name)
         words = (
             spark_standalone.worker_arguments(WORKER, self.master) if number else spark_standalone.master_arguments()
@@ -76,57 +75,33 @@ class Daemons:
         address = f"127.0.0.{1 + number}"
         words += ["--port", str(self._ports[number]), "--webui-port", "0"]
         script = 'exec "$CYGNET_SPARK/start-daemon" "$@"'
-        stack = ExitStack()
-        process = stack.enter_context(
-            image_root.running(
-                "session",
-                ["tini", "--", "sh", "-c", script, "sh", *words],
-                data=self._folder / name.partition("-")[0],
-                inside=STATE,
-                log=self.log(name),
-                environment={
-                    **ENVIRONMENT,
-                    "SPARK_LOCAL_IP": address,
-                    "CYGNET_SPARK": SPARK,
-                    "CYGNET_ADDRESS": address,
-                    "CYGNET_DAEMON": f"{CLUSTER}/daemon.conf",
-                },
-                beside={
-                    **spark_lab.software(),
-                    self._folder / "told": CLUSTER,
-                    spark_lab.known_user(self._folder): USERS,
-                },
-            )
+        return image_root.running(
+            "session",
+            ["tini", "--", "sh", "-c", script, "sh", *words],
+            data=self.folder / name.partition("-")[0],
+            inside=STATE,
+            log=self.log(name),
+            environment={
+                **ENVIRONMENT,
+                "SPARK_LOCAL_IP": address,
+                "CYGNET_SPARK": SPARK,
+                "CYGNET_ADDRESS": address,
+                "CYGNET_DAEMON": f"{CLUSTER}/daemon.conf",
+            },
+            beside={
+                **spark_lab.software(),
+                self.folder / "told": CLUSTER,
+                spark_lab.known_user(self.folder): USERS,
+            },
         )
-        self._running[name] = stack
-        self._processes[name] = process
-
-    def log(self, name: str) -> Path:
-        """What it said."""
-        return self._folder / f"{name}.log"
-
-    def said(self, name: str, words: str) -> int:
-        """How many times it said that, all of its lives together; it is alive."""
-        assert self._processes[name].poll() is None, self.log(name).read_text()[-2000:]
-        return self.log(name).read_text().count(words)
-
-    def kill(self, name: str) -> None:
-        """Ends it as a machine does that loses its power."""
-        self._running.pop(name).close()
-
-    def close(self) -> None:
-        """Ends all."""
-        for name in list(self._running):
-            self.kill(name)
 
 
 @pytest.fixture(scope="module")
-def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
+def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
     """A cluster of two workers."""
-    made = Daemons(tmp_path_factory.mktemp("daemons"))
+    made = Standalone(tmp_path_factory.mktemp("daemons"))
     try:
-        for name in ("master", "worker-1", "worker-2"):
-            made.start(name)
+        made.start("master", "worker-1", "worker-2")
         until(lambda: made.said("master", "Registering worker") >= 2, "both workers are there", seconds=300)
         yield made
     finally:
@@ -149,28 +124,10 @@ def _owner() -> Any:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the notebook server."""
-    return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def lab(folder: Path, daemons: Daemons) -> Iterator[str]:
+def lab(folder: Path, daemons: Standalone) -> Iterator[str]:
     """The address of a notebook server of a session that has this cluster."""
     with spark_lab.lab(folder, told(daemons.master)) as url:
         yield url
-
-
-@pytest.fixture
-def kernel(lab: str) -> Iterator[Kernel]:
-    """A kernel, which ends with its driver."""
-    with spark_lab.kernel(lab) as made:
-        yield made
-
-
-def connected(kernel: Kernel, more: str = "") -> str:
-    """Starts a driver; gives Spark's name of it."""
-    return kernel.run(CONNECT.format(more=more), seconds=200).split()[-1]
 
 
 def looked(kernel: Kernel, tasks: int) -> bool:
@@ -204,7 +161,7 @@ def test_a_pipeline_ends_in_the_model_that_it_ends_in_without_a_cluster(lab: str
     spark_lab.assert_same_model(kernel, "standalone")
 
 
-def test_a_master_that_is_started_anew_goes_on(kernel: Kernel, daemons: Daemons) -> None:
+def test_a_master_that_is_started_anew_goes_on(kernel: Kernel, daemons: Standalone) -> None:
     application = connected(kernel)
     assert looked(kernel, 2)
     before = daemons.said("master", "Recovery complete")
@@ -221,7 +178,7 @@ def test_a_master_that_is_started_anew_goes_on(kernel: Kernel, daemons: Daemons)
     assert looked(kernel, 4)
 
 
-def test_a_worker_that_is_lost_costs_time_and_no_job(kernel: Kernel, daemons: Daemons) -> None:
+def test_a_worker_that_is_lost_costs_time_and_no_job(kernel: Kernel, daemons: Standalone) -> None:
     connected(kernel)
     assert looked(kernel, 2)
     kernel.begin(LOOK.format(tasks=16))
@@ -246,7 +203,7 @@ def test_executors_go_with_their_kernel(lab: str, kernel: Kernel, how: str) -> N
     print(f"none after {time.monotonic() - begun:.1f} s")
 
 
-def test_whoever_has_another_secret_gets_nothing(kernel: Kernel, daemons: Daemons) -> None:
+def test_whoever_has_another_secret_gets_nothing(kernel: Kernel, daemons: Standalone) -> None:
     before = daemons.said("master", "Registered app")
     with pytest.raises(KernelError, match="SparkContext"):
         connected(kernel, ".config('spark.authenticate.secret', 'a guess')")
@@ -265,7 +222,7 @@ def test_a_driver_of_another_spark_is_refused_and_told_why(kernel: Kernel, folde
     assert connected(kernel).startswith("app-")
 
 
-def test_an_executor_that_is_refused_says_why_and_is_not_tried_at_once(kernel: Kernel, daemons: Daemons) -> None:
+def test_an_executor_that_is_refused_says_why_and_is_not_tried_at_once(kernel: Kernel, daemons: Standalone) -> None:
     gone = "/cvmfs/test.example.org/gone"
     before = daemons.said("worker-2", "Asked to launch executor")
     connected(kernel, f".config('spark.executorEnv.CYGNET_VIEW', '{gone}')")

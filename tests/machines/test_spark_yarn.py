@@ -1,42 +1,22 @@
-"""A YARN with HDFS that is there already: a real small one, and a notebook's driver with what the hub tells it.
+"""A YARN with HDFS that is there already: a real small one, and a notebook's driver with what the hub tells it."""
 
-Executors come to the driver by the ports of a machine that the session has, as by a Service of Kubernetes'.
-"""
-
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cygnet_hub import clusters, yarn
+from cygnet_hub import yarn
 
 from tests.live.kernel import Kernel, KernelError
-from tests.live.ports import HOST, listens
 from tests.live.waiting import until
-from tests.machines import hadoop, image_root, spark_lab
+from tests.machines import spark_lab, yarn_lab
 from tests.machines.hadoop import Hadoop
-from tests.machines.kdc import Kdc
-from tests.machines.spark_lab import (
-    CLUSTER,
-    CONNECT,
-    ENVIRONMENT,
-    HOME,
-    SPARK,
-    USERS,
-    VIEW,
-    ask,
-    executors,
-    settings_file,
-)
+from tests.machines.spark_lab import SPARK, VIEW, ask, connected, executors
+from tests.machines.yarn_lab import Session
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
 
-NODE = "127.0.0.9"
-"""The machine of the session."""
 # What executors have: the software of the driver, and no home.
 LOOK = """\
 def look(_):
@@ -61,18 +41,6 @@ print("sum", sc.textFile("hdfs:///user/user/events.txt", 4).map(int).sum())
 spark.range(1000).write.mode("overwrite").parquet("/user/user/numbers")
 print("rows", spark.read.parquet("/user/user/numbers").count())
 """
-WHO = """\
-from pyspark.sql import SparkSession
-spark = SparkSession.builder.master("local[1]").getOrCreate()
-user = spark._jvm.org.apache.hadoop.security.UserGroupInformation.getLoginUser()
-print("user", user.getUserName(), user.hasKerberosCredentials())
-"""
-# As a session starts, whose own address is one.
-_ALONE = """\
-. "$CYGNET_VIEW/setup.sh"; . "$CYGNET_SPARK/setup.sh"
-echo spark.driver.bindAddress 127.0.0.1 >> /tmp/spark-conf/spark-defaults.conf
-exec python3 -c "$0"
-"""
 WORK = """\
 def work(n):
     import time
@@ -95,71 +63,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the notebook server."""
-    return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    """The first of those that the session has."""
-    return next(
-        first
-        for first in yarn.free(())
-        if not any(listens(one, host) for one in range(first, first + yarn.PORTS) for host in (NODE, HOST))
-    )
-
-
-def told(core_site: dict[str, str], yarn_site: dict[str, str], port: int) -> dict[str, str]:
-    """What the hub tells a session of such a cluster."""
-    cluster = clusters.YarnCluster(
-        name="lab", title="Lab", kind="yarn", max=2, cores=1, memory_gib=2, queue="lab", networks=("127.0.0.0/8",),
-        hadoop={"core-site": core_site, "hdfs-site": {"dfs.replication": "1"}, "yarn-site": yarn_site},
-    )  # fmt: skip
-    owner = clusters.Owner(
-        slug="user", place="spark-user-1", sessions="sessions", uid=1000, gid=100, image="i", home="", user="user"
-    )
-    ((_, (_, secret)),) = yarn.made(cluster, owner, port)
-    files: dict[str, str] = secret["stringData"]
-    files["spark-defaults.conf"] += settings_file({"spark.driver.memory": "512m", "spark.yarn.am.memory": "384m"})
-    return files
-
-
-@pytest.fixture(scope="module")
-def came(port: int) -> Iterator[list[int]]:
-    """To which of the session's ports somebody came."""
-    with hadoop.node(NODE, range(port, port + yarn.PORTS)) as those:
-        yield those
-
-
-@pytest.fixture(scope="module")
-def lab(folder: Path, site: Hadoop, port: int, came: list[int]) -> Iterator[str]:
-    """The address of a notebook server of a session that has this cluster."""
-    assert came == []
-    with spark_lab.lab(folder, told(site.core_site, site.yarn_site, port), NODE) as url:
-        yield url
-
-
-@pytest.fixture
-def kernel(lab: str) -> Iterator[Kernel]:
-    """A kernel, which ends with its driver."""
-    with spark_lab.kernel(lab) as made:
+def session(folder: Path, site: Hadoop) -> Iterator[Session]:
+    """One that has this cluster."""
+    with yarn_lab.session(folder, site) as made:
+        assert made.came == []
         yield made
 
 
-def connected(kernel: Kernel, more: str = "") -> str:
-    """Starts a driver; gives YARN's name of it."""
-    return kernel.run(CONNECT.format(more=more), seconds=300).split()[-1]
+@pytest.fixture(scope="module")
+def lab(session: Session) -> str:
+    """The address of its notebook server."""
+    return session.url
 
 
-def test_executors_have_the_drivers_software_and_come_by_the_machines_ports(
-    kernel: Kernel, came: list[int], port: int
-) -> None:
+def test_executors_have_the_drivers_software_and_come_by_the_machines_ports(kernel: Kernel, session: Session) -> None:
     application = connected(kernel)
     assert application.startswith("application_")
     assert str({(VIEW, SPARK, "/home/")}) in kernel.run(LOOK.format(tasks=4), seconds=400)
     # YARN's own process and executors come to the driver, and executors to what it hands out.
-    assert set(came) == {port, port + yarn.PORTS // 2}
+    assert set(session.came) == {session.port, session.port + yarn.PORTS // 2}
     assert executors(application)
     for name in ("spark.authenticate", "spark.network.crypto.enabled", "spark.io.encryption.enabled"):
         assert kernel.run(f"print(sc.getConf().get('{name}'))").strip() == "true"
@@ -168,14 +90,12 @@ def test_executors_have_the_drivers_software_and_come_by_the_machines_ports(
     assert int(kernel.run(STAGED)) < 1_000_000
 
 
-def test_a_second_driver_of_the_session_has_ports_of_its_own(
-    lab: str, kernel: Kernel, came: list[int], port: int
-) -> None:
+def test_a_second_driver_of_the_session_has_ports_of_its_own(kernel: Kernel, session: Session) -> None:
     connected(kernel)
-    with spark_lab.kernel(lab) as another:
+    with spark_lab.kernel(session.url) as another:
         connected(another)
         assert another.run("print(sc.parallelize(range(10), 2).sum())", seconds=200).split()[-1] == "45"
-    assert {port + 1, port + 1 + yarn.PORTS // 2} <= set(came)
+    assert {session.port + 1, session.port + 1 + yarn.PORTS // 2} <= set(session.came)
 
 
 def test_a_file_of_hdfs_is_read(kernel: Kernel) -> None:
@@ -242,39 +162,3 @@ def said(kernel: Kernel, folder: Path) -> str:
     """What the session said until now, in its log and in the notebook."""
     found: Any = kernel.run("print()")
     return (folder / "log").read_text() + str(found)
-
-
-def test_the_ticket_of_a_session_is_javas_too(tmp_path: Path) -> None:
-    """No Hadoop that asks for one runs here: that its client in the driver has the user by it is what is seen."""
-    kdc = Kdc(tmp_path)
-    kdc.administer("addprinc -pw secret ada")
-    session, cluster = tmp_path / "session", tmp_path / "cluster"
-    session.mkdir()
-    cluster.mkdir()
-    for name, text in told({"hadoop.security.authentication": "kerberos"}, {}, 30000).items():
-        (cluster / name).write_text(text)
-    kdc.start()
-    try:
-        kinit = ["kinit", "-c", f"FILE:{session}/ticket", "ada"]
-        subprocess.run(kinit, env=kdc.environment, input=b"secret", stdout=subprocess.DEVNULL, check=True)
-        shutil.copy(kdc.config, session / "krb5.conf")
-        os.chown(session / "ticket", image_root.USER, image_root.USER)
-        with image_root.running(
-            "session",
-            ["sh", "-c", _ALONE, WHO],
-            data=tmp_path / "home",
-            inside=HOME,
-            log=tmp_path / "log",
-            environment={
-                **ENVIRONMENT, "HOME": HOME, "CYGNET_VIEW": VIEW, "CYGNET_SPARK": SPARK, "CYGNET_CLUSTER": CLUSTER,
-                "CYGNET_NODE": HOST, "KRB5CCNAME": "FILE:/mnt/ticket", "KRB5_CONFIG": "/mnt/krb5.conf",
-            },
-            beside={
-                **spark_lab.software(), cluster: CLUSTER, spark_lab.known_user(tmp_path): USERS, session: "/mnt",
-            },
-            knows_itself=True,
-        ) as process:  # fmt: skip
-            process.wait(200)
-    finally:
-        kdc.stop()
-    assert "user ada@CYGNET.TEST True" in (tmp_path / "log").read_text()

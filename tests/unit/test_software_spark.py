@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cygnet_hub import yarn
 
 from engine import cache
 from engine.errors import EngineError
@@ -171,6 +172,35 @@ def test_a_driver_of_another_spark_than_its_clusters_ends_and_says_so(tree: Path
     said = sourced(tree, "sh", replace + start, CYGNET_CLUSTER=f"{tree}/cluster")
     assert ("Spark refused: the cluster's Spark was replaced" in said) is is_replaced
     assert said.endswith("ends" if is_replaced else "starts")
+
+
+@pytest.mark.parametrize(
+    ("asks", "has", "words", "is_refused"),
+    [
+        ("kerberos", "false", "org.apache.spark.deploy.SparkSubmit pyspark-shell", True),
+        ("kerberos", "true", "org.apache.spark.deploy.SparkSubmit pyspark-shell", False),
+        ("kerberos", "false", "org.apache.spark.deploy.SparkSubmit --conf spark.master=local[2] pyspark-shell", False),
+        ("kerberos", "false", "--master local", False),
+        ("kerberos", "false", "org.apache.spark.deploy.history.HistoryServer", False),
+        ("simple", "false", "org.apache.spark.deploy.SparkSubmit pyspark-shell", False),
+    ],
+)
+def test_a_driver_for_a_hadoop_with_kerberos_needs_a_ticket(
+    tree: Path, asks: str, has: str, words: str, is_refused: bool
+) -> None:
+    (tree / "cluster/core-site.xml").write_text(yarn.xml({"hadoop.security.authentication": asks}))
+    (tree / "bin").mkdir()
+    (tree / "bin/klist").symlink_to(f"/bin/{has}")
+    start = '(. "$SPARK_CONF_DIR/spark-env.sh"; echo starts) 2>&1 || echo ends'
+    said = subprocess.run(
+        ["bash", "-euc", start, "spark-class", *words.split()], text=True, capture_output=True, check=True,
+        env={
+            "PATH": f"{tree}/bin:/usr/bin:/bin", "CYGNET_CLUSTER": f"{tree}/cluster",
+            "SPARK_CONF_DIR": str(spark.FOLDER), "CYGNET_SPARK": "",
+        },
+    ).stdout  # fmt: skip
+    assert ("Sign in again" in said) is is_refused
+    assert said.split()[-1] == ("ends" if is_refused else "starts")
 
 
 def test_a_daemon_knows_when_its_spark_was_replaced(tree: Path) -> None:

@@ -21,13 +21,18 @@ LAB: dict[str, Any] = {
     "executors": {"max": 5, "cores": 2, "memory_gib": 4},
     "yarn": {
         "core_site": {"fs.defaultFS": "hdfs://lab", "hadoop.security.authentication": "kerberos"},
-        "hdfs_site": {"dfs.nameservices": "lab", "dfs.client.use.datanode.hostname": True},
-        "yarn_site": {"yarn.resourcemanager.hostname": "rm.example.org"},
+        "hdfs_site": {"dfs.nameservices": "lab", "dfs.namenode.kerberos.principal": "nn/_HOST@EXAMPLE.ORG"},
+        "yarn_site": {
+            "yarn.resourcemanager.hostname": "rm.example.org",
+            "yarn.resourcemanager.principal": "rm/_HOST@EXAMPLE.ORG",
+            "yarn.client.load.resource-types.from-server": True,
+        },
         "networks": ["192.0.2.0/25", "192.0.2.128/26"],
         "queue": "root.physics",
     },
 }
 KERBEROS: dict[str, Any] = {"kind": "kerberos", "kerberos": {"realm": "EXAMPLE.ORG"}}
+MANAGER: dict[str, Any] = {"yarn.resourcemanager.hostname": "rm.example.org"}
 WITHOUT: dict[str, Any] = {"core_site": {"fs.defaultFS": "hdfs://lab"}, "without_kerberos": True}
 TEAM: dict[str, Any] = {
     "accounts": ["ada"], "groups": {"team": ["ada"]}, "rights": {"features": {"lab": ["team"]}},
@@ -61,7 +66,8 @@ def parsed(cluster: dict[str, Any], auth: dict[str, Any] = KERBEROS, **more: Any
 def test_a_stack_file_reads_as_hadoop_writes_it() -> None:
     config = parsed(LAB).spark.yarn["lab"]
     assert config.kerberos
-    assert config.hadoop["hdfs-site"] == {"dfs.nameservices": "lab", "dfs.client.use.datanode.hostname": "true"}
+    assert config.hadoop["yarn-site"]["yarn.client.load.resource-types.from-server"] == "true"
+    assert set(config.hadoop["hdfs-site"]) == {"dfs.nameservices", "dfs.namenode.kerberos.principal"}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,8 @@ def test_a_stack_file_reads_as_hadoop_writes_it() -> None:
         (lab(yarn_site={"yarn.acl.enable": True}), "names no resource manager"),
         (lab(hdfs_site={"ssl.client.truststore.password": "x"}), r"hdfs_site has ssl\.client\.truststore\.password"),
         (lab(core_site={**LAB["yarn"]["core_site"], "fs.s3a.secret.key": "x"}), "users can read all of it"),
+        (lab(hdfs_site=None), r"nothing says dfs\.namenode\.kerberos\.principal, by which clients"),
+        (lab(hdfs_site=None, yarn_site=MANAGER), r"principal nor yarn\.resourcemanager\.principal"),
         (lab(networks=[]), r"yarn\.networks"),
         (lab(networks=["10.244.7.0/24"]), r"networks has 10\.244\.7\.0/24, and the stack itself is there"),
         (lab(networks=["169.254.169.254/32"]), "and the stack itself is there"),
