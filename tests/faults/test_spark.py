@@ -122,16 +122,9 @@ def test_a_machine_that_is_emptied_costs_time_and_no_job(stack: LiveStack, analy
 
 @OF_PODS
 def test_a_machine_that_starts_anew_costs_time_and_no_job(stack: LiveStack, analyst: Visitor, notebook: Kernel) -> None:
-    session = _with_a_machine_to_hurt(stack, analyst)
-    connected(notebook)
-    with stack.closed(session):
-        notebook.begin(work(80, 1.5))
-        pods = until(lambda: spark_executors.pods(stack, analyst.name), "it has executors", seconds=120)
-        lost = pods[0]["spec"]["nodeName"]
-        assert lost != session
-        time.sleep(5)
-        booted = machines.boot_time(stack, lost)
-        subprocess.run([*stack.ssh(lost), "systemctl", "reboot"], timeout=30, check=False)
+    lost, _ = _begun_elsewhere(stack, analyst, notebook, work(80, 1.5))
+    booted = machines.boot_time(stack, lost)
+    subprocess.run([*stack.ssh(lost), "systemctl", "reboot"], timeout=30, check=False)
     assert notebook.run("print(total)", seconds=400).strip().endswith("3160")
     until(lambda: machines.boot_time(stack, lost) != booted, f"{lost} is back", seconds=120, through=RuntimeError)
     until(lambda: machines.is_ready(stack, lost), f"{lost} takes sessions again", seconds=120)
@@ -142,18 +135,10 @@ def test_a_machine_that_starts_anew_costs_time_and_no_job(stack: LiveStack, anal
 
 @OF_PODS
 def test_a_machine_that_is_lost_costs_time_and_no_job(stack: LiveStack, analyst: Visitor, notebook: Kernel) -> None:
-    session = _with_a_machine_to_hurt(stack, analyst)
-    connected(notebook)
-    with stack.closed(session):
-        notebook.begin(work(60, 1.5))
-        pods = until(lambda: spark_executors.pods(stack, analyst.name), "it has executors", seconds=120)
-        lost = pods[0]["spec"]["nodeName"]
-        assert lost != session
-        time.sleep(5)
+    lost, gone = _begun_elsewhere(stack, analyst, notebook, work(60, 1.5))
     try:
         began = time.monotonic()
         machines.pull_the_plug(stack, lost)
-        gone = {pod["metadata"]["name"] for pod in pods}
         until(lambda: not gone & _executors(stack, analyst), "its executors count no more", seconds=150)
         print(f"executors of a lost machine are gone after {time.monotonic() - began:.0f} s")
         assert notebook.run("print(total)", seconds=400).strip().endswith("1770")
@@ -209,11 +194,19 @@ def test_a_second_user_gets_a_share_or_waits_and_sees_nothing_of_the_first(
         second.stop()
 
 
-def _with_a_machine_to_hurt(stack: LiveStack, analyst: Visitor) -> str:
-    """The session's machine, which is not that one: executors come to another one while it is closed."""
+def _begun_elsewhere(stack: LiveStack, analyst: Visitor, notebook: Kernel, job: str) -> tuple[str, set[str]]:
+    """Begins a job of a new driver on a machine that is not the session's; gives that, and names of executors there."""
     if stack.name == "local" or len(stack.group("worker")) < 2:
         pytest.skip("needs two workers, and a stack whose machines may be hurt, which 'local' is not")
-    return stack.session_machine(analyst.name)
+    connected(notebook)
+    session = stack.session_machine(analyst.name)
+    with stack.closed(session):
+        notebook.begin(job)
+        pods = until(lambda: spark_executors.pods(stack, analyst.name), "it has executors", seconds=120)
+        machine = str(pods[0]["spec"]["nodeName"])
+        assert machine != session
+        time.sleep(5)
+    return machine, {pod["metadata"]["name"] for pod in pods}
 
 
 def _executors(stack: LiveStack, analyst: Visitor) -> set[str]:

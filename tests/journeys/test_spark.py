@@ -16,6 +16,7 @@ from tests.live import institute, open_data, spark_executors, spark_pages
 from tests.live.kernel import Kernel, KernelError
 from tests.live.notebooks import CLEAN, run_notebook
 from tests.live.person import Person
+from tests.live.reach import reached, reached_by_executors
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
@@ -103,21 +104,6 @@ print(json.dumps({
     "sessions": ask("/api/v1/namespaces/sessions/pods"),
 }))
 """
-REACH = """\
-import json, socket
-
-def attempt(target):
-    try:
-        with socket.create_connection(target, timeout=4):
-            return "open"
-    except OSError as error:
-        return type(error).__name__
-
-print(json.dumps([attempt(tuple(target)) for target in TARGETS]))
-"""
-REACH_FROM_EXECUTORS = """\
-print(json.dumps(sc.parallelize(range(2), 2).map(lambda _: [attempt(tuple(target)) for target in TARGETS]).collect()))
-"""
 EXECUTOR_PORT, DRIVER_PORT = 40200, 40000
 SITE, ELSEWHERE = "198.51.100.21", "198.51.100.22"
 """Where a site has its data, and where other things: of a network for examples, at this computer for a test."""
@@ -193,7 +179,7 @@ def test_the_page_of_a_driver_is_its_owners(stack: LiveStack, notebook: Kernel, 
     session = stack.session_pod("physicist")
     assert session
     targets = [(session["status"]["podIP"], port)]
-    assert "open" not in json.loads(neighbour.run(f"TARGETS = {targets!r}\n{REACH}"))
+    assert "open" not in reached(neighbour, targets)
 
 
 @BOTH_KINDS
@@ -233,9 +219,8 @@ def test_another_user_reaches_neither_executors_nor_their_driver(
     targets = [(pod["status"]["podIP"], EXECUTOR_PORT) for pod in spark_executors.pods(stack, "physicist")]
     assert targets
     driver = (session["status"]["podIP"], DRIVER_PORT)
-    assert json.loads(notebook.run(f"TARGETS = {targets!r}\n{REACH}")) == ["open"] * len(targets)
-    tried = f"TARGETS = {[*targets, driver]!r}\n{REACH}"
-    assert "open" not in json.loads(neighbour.run(tried))
+    assert reached(notebook, targets) == ["open"] * len(targets)
+    assert "open" not in reached(neighbour, [*targets, driver])
 
 
 @BOTH_KINDS
@@ -254,8 +239,8 @@ def test_executors_read_what_a_site_serves_and_go_nowhere_else(
         said = notebook.run(open_data.READ.format(address=address), seconds=300)
         assert said.split()[-2:] == [str(open_data.ENTRIES), str(open_data.SUM)]
         targets = [(SITE, port), (SITE, another.getsockname()[1]), (ELSEWHERE, port)]
-        assert json.loads(notebook.run(f"TARGETS = {targets!r}\n{REACH}")) == ["open"] * len(targets)
-        rows = json.loads(notebook.run(REACH_FROM_EXECUTORS, seconds=60).splitlines()[-1])
+        assert reached(notebook, targets) == ["open"] * len(targets)
+        rows = reached_by_executors(notebook, targets)
     assert all(row[0] == "open" and "open" not in row[1:] for row in rows), rows
 
 

@@ -17,6 +17,7 @@ from operations.stack import Stack
 from tests.conftest import OWN_STACK
 from tests.live import institute, own
 from tests.live.kernel import Kernel
+from tests.live.reach import reached
 from tests.live.stack import LiveStack
 from tests.live.visitor import Visitor
 from tests.live.waiting import until
@@ -55,18 +56,6 @@ spark.range(1000).write.mode("overwrite").parquet("/user/physicist/numbers")
 files = sc._jvm.org.apache.hadoop.fs.FileSystem.get(sc._jsc.hadoopConfiguration())
 path = sc._jvm.org.apache.hadoop.fs.Path("/user/physicist/numbers")
 print(spark.read.parquet("/user/physicist/numbers").count(), files.getFileStatus(path).getOwner())
-"""
-REACH = """\
-import json, socket
-
-def attempt(target):
-    try:
-        with socket.create_connection(target, timeout=4):
-            return "open"
-    except OSError as error:
-        return type(error).__name__
-
-print(json.dumps([attempt(tuple(target)) for target in TARGETS]))
 """
 
 
@@ -166,7 +155,7 @@ def test_drivers_are_reached_from_yarns_network_and_by_nobody_else(
     with socket.create_connection((node, driver), timeout=4):
         pass
     targets = [(node, driver), (pod["status"]["podIP"], driver)]
-    assert "open" not in json.loads(neighbour.run(f"TARGETS = {targets!r}\n{REACH}"))
+    assert "open" not in reached(neighbour, targets)
     # A machine of the stack is none of YARN's either.
     at = f"timeout 4 bash -c '</dev/tcp/{node}/{driver}'"
     assert stack.host("control-plane-1").run(at).failed
@@ -178,9 +167,8 @@ def test_drivers_are_reached_from_yarns_network_and_by_nobody_else(
 def test_who_is_not_of_the_group_has_no_way_to_yarn(neighbour: Visitor, notebook: Kernel) -> None:
     manager = notebook.run("print(sc._jsc.hadoopConfiguration().get('yarn.resourcemanager.address'))").strip()
     host, _, port = manager.rpartition(":")
-    reach = f"TARGETS = {[(host, int(port))]!r}\n{REACH}"
-    assert json.loads(notebook.run(reach)) == ["open"]
-    assert "open" not in json.loads(neighbour.run(reach))
+    assert reached(notebook, [(host, int(port))]) == ["open"]
+    assert "open" not in reached(neighbour, [(host, int(port))])
     answer = neighbour.ask_for_session(spark=CLUSTER)
     assert answer.status_code == 400
 
