@@ -44,7 +44,7 @@ FLOORS = {
 LIVE = ("smoke", "journeys", "faults")
 """The folders whose tests need the live stack."""
 
-AT_LEAST = {"machines": 590, "testcloud": 88, "roles": 107, "smoke": 171, "journeys": 138, "faults": 41, "managed": 6}
+AT_LEAST = {"machines": 591, "testcloud": 88, "roles": 107, "smoke": 171, "journeys": 138, "faults": 41, "managed": 6}
 """How many tests there are in a folder: a file that is no longer collected would else go unnoticed."""
 
 SHOWN_VERSIONS = ("pulumi", "kubernetes", "containerd", "caddy")

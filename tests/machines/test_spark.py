@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from components.spark_config import SparkConfig
+from components.spark_policies import hub_policy
+from tests.live.waiting import until
 from tests.machines.hubs_code import hubs_code
 from tests.machines.kubernetes_api import KubernetesApi
 from tests.unit import program
@@ -368,6 +371,31 @@ def test_the_hub_makes_what_is_for_executors(
     said = refused(api, HUB, manifest, namespace)
     assert why in said
     assert bool(why) == bool(said)
+
+
+def test_where_a_stack_names_no_network_none_is_open(api: KubernetesApi, sessions: dict[str, Any]) -> None:
+    """The policy of such a stack, beside the other one for a moment: it lets pass what the hub makes there."""
+    assert sessions
+    config = SparkConfig.model_validate({"clusters": {"here": {"kind": "kubernetes"}}})
+    of_hub = {"apiVersion": KINDS["ValidatingAdmissionPolicy"], "metadata": {"name": "closed"}}
+    binding = {"policyName": "closed", "validationActions": ["Deny"]}
+    api.apply(
+        {
+            **of_hub,
+            "kind": "ValidatingAdmissionPolicy",
+            "spec": hub_policy(config, api_servers=["10.1.0.1"], api_port=1),
+        },
+        {**of_hub, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding},
+    )
+    try:
+        said = until(lambda: refused(api, HUB, way(OPEN, 1094)), "that policy holds", seconds=30)
+        assert "'closed'" in said
+        assert OPENS in said
+        assert not refused(api, HUB, way({"podSelector": {}}, 1094))
+    finally:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            api.kubectl("delete", kind, "closed")
+    until(lambda: not refused(api, HUB, way(OPEN, 1094)), "it does not hold any more", seconds=30)
 
 
 def test_the_hub_removes_no_other_namespace(api: KubernetesApi) -> None:
