@@ -76,8 +76,8 @@ class Kdc:
         return file
 
     def ticket(self, principal: str, keytab: Path, file: Path) -> None:
-        """A file with a ticket of whoever has that key."""
-        self._run("kinit", "-c", f"FILE:{file}", "-k", "-t", str(keytab), principal)
+        """A file with a ticket of whoever has that key; it lasts for hours, whatever users' do."""
+        self._run("kinit", "-l", "10h", "-c", f"FILE:{file}", "-k", "-t", str(keytab), principal)
         file.chmod(0o644)
 
     def listed(self, cache: Path) -> str:

@@ -195,6 +195,8 @@ def test_a_session_is_told_of_its_cluster(cluster: Any, owner: Any) -> None:
     assert lines["spark.port.maxRetries"] == "3"
     assert lines["spark.dynamicAllocation.maxExecutors"] == "5"
     assert lines["spark.eventLog.dir"] == "hdfs:///spark"
+    assert lines["spark.kerberos.renewal.credentials"] == "ccache"
+    assert lines["spark.security.credentials.retryWait"] == "30s"
     assert lines["spark.yarn.historyServer.address"] == "history.example.org:18080"
     sizes = [int(lines[f"spark.executor.{key}"].removesuffix("m")) for key in ("memory", "memoryOverhead")]
     assert sum(sizes) == 4096

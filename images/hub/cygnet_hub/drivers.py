@@ -144,8 +144,10 @@ def _yarn(cluster: YarnCluster, port: int) -> dict[str, Any]:
         "spark.port.maxRetries": DRIVERS_OUTSIDE - 1,
         # Executors of all users share the addresses of their machines.
         "spark.blockManager.port": 0,
-        # A ticket is renewed in the session; of it Spark gets what executors need for HDFS.
+        # A ticket is renewed in the session; of it Spark gets what executors need for HDFS. Who signs in again after it
+        # has ended, does not wait for an hour.
         "spark.kerberos.renewal.credentials": "ccache",
+        "spark.security.credentials.retryWait": "30s",
         # The page of a driver is not YARN's to show: its owner comes from the session itself.
         "spark.hadoop.yarn.web-proxy.address": "127.0.0.1:0",
         **({"spark.yarn.historyServer.address": cluster.history_server} if cluster.history_server else {}),
