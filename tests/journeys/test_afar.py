@@ -59,6 +59,7 @@ def test_through_an_ssh_tunnel(stack: LiveStack, visit: Callable[..., None]) -> 
         visit(f"https://localhost:{port}", {"localhost"})
 
 
+@pytest.mark.nightly
 def test_through_a_socks_proxy(stack: LiveStack, visit: Callable[..., None]) -> None:
     (port,) = free_ports(1)
     with _ssh(stack, port, f"-D{LOOPBACK}:{port}"):

@@ -144,9 +144,18 @@ class Visitor:
             str(cookie.value) for cookie in self.http.cookies if cookie.name == "_xsrf" and cookie.path == "/hub/"
         )
 
+    def hears(self, words: str) -> bool:
+        """Whether the hub tells that of the session's start, before that has ended."""
+        with self.api("GET", self._progress, stream=True) as told:
+            return any(words in line for line in told.iter_lines(decode_unicode=True))
+
     def progress(self) -> str:
         """All that the hub tells of the session's start, until that has ended."""
-        return self.api("GET", f"/hub/api/users/{self.name}/server/progress").text
+        return self.api("GET", self._progress).text
+
+    @property
+    def _progress(self) -> str:
+        return f"/hub/api/users/{self.name}/server/progress"
 
 
 @contextmanager

@@ -417,6 +417,7 @@ def test_a_shorter_maximum_holds_for_links_that_are_there(page: Page, tmp_path: 
         assert limited.execute("select max(t1 - t0) from sh").fetchone() == (3 * 86_400,)
 
 
+@pytest.mark.nightly
 def test_a_link_ends(minute: str, stranger: Visitor) -> None:
     def gone() -> bool:
         return stranger.get(minute).status_code in (403, 404)

@@ -142,6 +142,7 @@ def test_a_session_reads_the_own_files_and_nobody_elses(
         assert ada.reads(address, "/eos/user/a/ada/note").returncode
 
 
+@pytest.mark.nightly
 def test_a_ticket_is_renewed_before_it_ends_until_one_signs_in_again(
     anew: Callable[[str], Someone], kdc: Kdc, tmp_path: Path
 ) -> None:

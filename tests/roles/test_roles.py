@@ -472,10 +472,10 @@ def test_a_guest_has_a_home_that_nobody_named(node: Node, inside: Host) -> None:
             lambda: "Kubernetes does not tell who comes" in inside.check_output("journalctl -u cygnet-guests"),
             "it misses Kubernetes", seconds=20,
         )  # fmt: skip
-        known = f"echo mine > {ADA}/file && cat {ADA}/file"
         # The server looks at who may do what once a minute, and ada was taken out before.
-        until(lambda: as_user(inside, "ada", known).stdout == "mine\n", "and goes on with whom it knows", seconds=70)
         inside.check_output("systemctl restart xrootd@cygnet")
+        known = f"echo mine > {ADA}/file && cat {ADA}/file"
+        until(lambda: as_user(inside, "ada", known).stdout == "mine\n", "and goes on with whom it knows", seconds=70)
         inside.check_output("python3 -c %s %s", TELL, str(user_id("eve")))
         inside.check_output("systemctl start cygnet-homes-now")
         wrote = f"echo hers > {hers}/file && cat {hers}/file"
