@@ -3,8 +3,6 @@
 That a real Kubernetes refuses the hub what is not named is in tests/machines/test_spark.py.
 """
 
-import importlib
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from components.config import ConfigError, ServiceConfig, parse
 from components.spark import choice
 from components.spark_policies import hub_policy
 from tests.unit import program
+from tests.unit.hubs import adas, hubs
 
 SITE = [{"network": "192.0.2.0/24"}, {"network": "198.51.100.7/32", "ports": [443]}]
 RULES = [
@@ -32,16 +31,6 @@ YARN = {
     "networks": ["203.0.113.0/24"],
     "without_kerberos": True,
 }
-
-
-@pytest.fixture(autouse=True)
-def _the_hubs_own_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(program.PROJECT / "images/hub"))
-
-
-def hubs(name: str) -> ModuleType:
-    """A module of the hub."""
-    return importlib.import_module(f"cygnet_hub.{name}")
 
 
 def clusters(networks: Any, kind: str = "kubernetes") -> dict[str, Any]:
@@ -110,10 +99,7 @@ def test_where_sessions_are_kept_out_a_cluster_may_be_let_in() -> None:
 @pytest.fixture
 def owner() -> Any:
     """Ada's session."""
-    return hubs("clusters").Owner(
-        slug="ada", place="spark-ada-1", sessions="sessions", uid=70001, gid=100, image="i", home="/eos/user/a/ada",
-        user="ada",
-    )  # fmt: skip
+    return adas()
 
 
 def policies(kind: str, networks: Any, owner: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:

@@ -1,7 +1,5 @@
 """Standalone clusters for Spark: what a stack may say, what runs them, and what a session of one is given."""
 
-import importlib
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from components.sign_in.user_ids import user_id
 from components.spark import hub_settings
 from components.spark_config import SparkConfig, StandaloneConfig
 from tests.unit import manifests, program
+from tests.unit.hubs import hubs
 
 TEAM: dict[str, Any] = {
     "kind": "standalone",
@@ -27,16 +26,6 @@ AUTH: dict[str, Any] = {
     "rights": {"features": {"team": ["team"]}},
 }
 SECRET = "of all who are in the team"  # noqa: S105 - of this test alone
-
-
-@pytest.fixture(autouse=True)
-def _the_hubs_own_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(program.PROJECT / "images/hub"))
-
-
-def hubs(name: str) -> ModuleType:
-    """A module of the hub."""
-    return importlib.import_module(f"cygnet_hub.{name}")
 
 
 @pytest.fixture(scope="module")

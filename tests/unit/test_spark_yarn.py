@@ -1,9 +1,8 @@
 """Clusters for Spark of a YARN that is there: what a stack may say of it, and what a session of one is given."""
 
 import asyncio
-import importlib
 from ipaddress import IPv4Network
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,6 +14,7 @@ from components.clouds import openstack_network
 from components.config import ConfigError, ServiceConfig, parse
 from components.service import openings
 from tests.unit import program
+from tests.unit.hubs import adas, hubs
 
 LAB: dict[str, Any] = {
     "kind": "yarn",
@@ -37,16 +37,6 @@ WITHOUT: dict[str, Any] = {"core_site": {"fs.defaultFS": "hdfs://lab"}, "without
 TEAM: dict[str, Any] = {
     "accounts": ["ada"], "groups": {"team": ["ada"]}, "rights": {"features": {"lab": ["team"]}},
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _the_hubs_own_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(program.PROJECT / "images/hub"))
-
-
-def hubs(name: str) -> ModuleType:
-    """A module of the hub."""
-    return importlib.import_module(f"cygnet_hub.{name}")
 
 
 def lab(**changes: Any) -> dict[str, Any]:
@@ -177,10 +167,7 @@ def cluster() -> Any:
 @pytest.fixture
 def owner() -> Any:
     """Ada's session."""
-    return hubs("clusters").Owner(
-        slug="ada", place="spark-ada-1", sessions="sessions", uid=70001, gid=100, image="i", home="/eos/user/a/ada",
-        user="ada",
-    )  # fmt: skip
+    return adas()
 
 
 def test_a_session_is_told_of_its_cluster(cluster: Any, owner: Any) -> None:
