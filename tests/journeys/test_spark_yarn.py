@@ -15,11 +15,11 @@ from components.software import SoftwareConfig
 from operations import up
 from operations.stack import Stack
 from tests.conftest import OWN_STACK
-from tests.live import institute, own
+from tests.live import institute, own, spark_executors
 from tests.live.kernel import Kernel
 from tests.live.reach import reached
 from tests.live.stack import LiveStack
-from tests.live.visitor import Visitor
+from tests.live.visitor import Visitor, session
 from tests.live.waiting import until
 from tests.machines import hadoop, spark_lab
 
@@ -102,17 +102,15 @@ def stack(before: LiveStack, site: dict[str, Any]) -> LiveStack:
 @pytest.fixture(scope="module")
 def analyst(stack: LiveStack) -> Iterator[Visitor]:
     """One of the group, with a session that has the cluster."""
-    made = Visitor(stack, "physicist")
-    made.start(spark=CLUSTER)
-    yield made
-    made.stop()
+    with spark_executors.session_with(stack, CLUSTER, "physicist") as visitor:
+        yield visitor
 
 
 @pytest.fixture(scope="module")
 def notebook(analyst: Visitor) -> Iterator[Kernel]:
     """The kernel of a notebook with a driver in it."""
     kernel = analyst.kernel()
-    assert kernel.run(spark_lab.CONNECT.format(more=""), seconds=300).split()[-1].startswith("application_")
+    assert spark_lab.connected(kernel).startswith("application_")
     yield kernel
     kernel.close()
 
@@ -120,10 +118,8 @@ def notebook(analyst: Visitor) -> Iterator[Kernel]:
 @pytest.fixture(scope="module")
 def neighbour(stack: LiveStack) -> Iterator[Visitor]:
     """Not of the group, with a session."""
-    made = Visitor(stack, "neighbour")
-    made.start()
-    yield made
-    made.stop()
+    with session(stack, "neighbour") as visitor:
+        yield visitor
 
 
 def test_executors_of_yarn_come_to_a_driver_in_a_pod_and_have_its_software(notebook: Kernel) -> None:
